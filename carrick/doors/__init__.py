@@ -1,0 +1,1 @@
+"""Doors: each translates one way of speaking into engine calls and decides nothing."""

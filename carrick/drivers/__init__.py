@@ -1,0 +1,1 @@
+"""Network drivers: read, ask a domain, apply."""

@@ -1,0 +1,1 @@
+"""Effects: the kernel, the store, the container runtime, files. Nowhere else."""

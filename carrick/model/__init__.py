@@ -1,0 +1,1 @@
+"""Values the whole project speaks in: networks, endpoints, containers, steps, errors."""

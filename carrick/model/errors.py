@@ -12,8 +12,7 @@ CarrickError
  └─ Failed           a step of the request failed for the reason given (Docker's plain 500)
 
 Messages name the object and, where there is one, the remedy. An error that Docker's clients match
-on carries Docker's own words; the comparison with a real
-engine keeps them so.
+on carries Docker's own words; comparing with a real engine keeps them so.
 """
 
 

@@ -1,0 +1,363 @@
+"""Render Carrick's nftables tables: per network two short chains, per endpoint only elements.
+
+Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first:
+
+  raw_prerouting   what must never be routed: 127.0.0.0/8 arriving from a container
+  nat_prerouting,
+  nat_output       jump to `publish` for packets to an address of this host
+  publish          one map lookup each for "this address and port" and "any address, this port"
+  nat_postrouting  masquerade what leaves a container network for elsewhere
+  forward          `admin` first (the administrator's: created empty, never flushed), then established
+                   flows, then one verdict-map lookup by input and one by output interface
+
+A packet's cost does not grow with endpoints or networks: maps and sets are hashed, and adding an endpoint
+adds elements. That a flow was published is read off conntrack (`ct status dnat`), so a published port
+needs no filter rule of its own.
+
+The `bridge` table holds what a network with ICC off needs, on the bridge itself, without br_netfilter. It
+knows ports, not bridges (`meta ibrname` is a module that not every kernel has).
+
+Pure: text in nft's language. `render_all` replaces everything of ours in one transaction (nftables applies
+it at once, so no packet sees half of it); the others are the increments for one network or endpoint.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRules:
+    """What the firewall has to know of one bridge network.
+
+    `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
+    are the source addresses to use instead of masquerading, or "".
+    """
+
+    key: str
+    bridge: str
+    subnets: tuple[IPv4Network | IPv6Network, ...]
+    internal: bool = False
+    inter_container: bool = True
+    masquerade: bool = True
+    mode4: str = NAT
+    mode6: str = NAT
+    snat4: str = ""
+    snat6: str = ""
+    trusted_interfaces: tuple[str, ...] = ()
+
+    def mode(self, version: int) -> str:
+        return self.mode6 if version == 6 else self.mode4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Publication:
+    """One entry of a publish map; `host_ip` "" is every address of the host, in the target's family."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    target_ip: str
+    target_port: int
+
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.target_ip else 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OpenPort:
+    """A container port reachable by routing, without NAT (gateway mode `routed`)."""
+
+    protocol: str
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """Everything that should be in the tables of one daemon.
+
+    `isolated` are the host interfaces of endpoints on networks with ICC off.
+    """
+
+    table: str
+    networks: tuple[NetworkRules, ...] = ()
+    publications: tuple[Publication, ...] = ()
+    open_ports: tuple[OpenPort, ...] = ()
+    linked: tuple["Link", ...] = ()
+    isolated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Link:
+    """On a network with ICC off: `source` may reach `target` at this port."""
+
+    source: str
+    target: str
+    protocol: str
+    port: int
+
+
+_MAPS = (
+    ("map", "publish4", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service", ""),
+    ("map", "publish4_any", "inet_proto . inet_service : ipv4_addr . inet_service", ""),
+    ("map", "publish6", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service", ""),
+    ("map", "publish6_any", "inet_proto . inet_service : ipv6_addr . inet_service", ""),
+    ("map", "snat4", "ipv4_addr : ipv4_addr", "flags interval;"),
+    ("map", "snat6", "ipv6_addr : ipv6_addr", "flags interval;"),
+    ("set", "open4", "ipv4_addr . inet_proto . inet_service", ""),
+    ("set", "open6", "ipv6_addr . inet_proto . inet_service", ""),
+    ("set", "bridges", "ifname", ""),
+    ("set", "own4", "ipv4_addr . ifname", "flags interval;"),
+    ("set", "own6", "ipv6_addr . ifname", "flags interval;"),
+    ("set", "masquerade4", "ipv4_addr", "flags interval;"),
+    ("set", "masquerade6", "ipv6_addr", "flags interval;"),
+    ("map", "into", "ifname : verdict", ""),
+    ("map", "outof", "ifname : verdict", ""),
+)
+
+_CHAINS = (
+    ("raw_prerouting", "type filter hook prerouting priority raw; policy accept;"),
+    ("nat_prerouting", "type nat hook prerouting priority dstnat; policy accept;"),
+    ("nat_output", "type nat hook output priority -100; policy accept;"),
+    ("nat_postrouting", "type nat hook postrouting priority srcnat; policy accept;"),
+    ("forward", "type filter hook forward priority filter; policy accept;"),
+    ("publish", ""),
+)
+
+_RULES = (
+    # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
+    # to containers.
+    ("raw_prerouting", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
+    ("nat_prerouting", "fib daddr type local jump publish"),
+    ("nat_output", "fib daddr type local jump publish"),
+    # The more specific first: a port published on one address wins over one published on all.
+    ("publish", "dnat ip to ip daddr . meta l4proto . th dport map @publish4"),
+    ("publish", "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4_any"),
+    ("publish", "dnat ip6 to ip6 daddr . meta l4proto . th dport map @publish6"),
+    ("publish", "meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @publish6_any"),
+    # A published port reached from the same bridge, or from the host's loopback: the answer must come
+    # back through the host, so the source becomes the host's.
+    ("nat_postrouting", "oifname @bridges ip saddr 127.0.0.0/8 masquerade"),
+    ("nat_postrouting", "oifname @bridges ip6 saddr ::1 masquerade"),
+    ("nat_postrouting", "ct status dnat ip saddr . oifname @own4 masquerade"),
+    ("nat_postrouting", "ct status dnat ip6 saddr . oifname @own6 masquerade"),
+    # Any other client of a published port keeps its address, containers of other networks included.
+    ("nat_postrouting", "ct status dnat oifname @bridges accept"),
+    # What stays on its own bridge is not leaving.
+    ("nat_postrouting", "ip saddr . oifname @own4 accept"),
+    ("nat_postrouting", "ip6 saddr . oifname @own6 accept"),
+    ("nat_postrouting", "snat ip to ip saddr map @snat4"),
+    ("nat_postrouting", "snat ip6 to ip6 saddr map @snat6"),
+    ("nat_postrouting", "ip saddr @masquerade4 masquerade"),
+    ("nat_postrouting", "ip6 saddr @masquerade6 masquerade"),
+    ("forward", "jump admin"),
+    ("forward", "ct state established,related accept"),
+    ("forward", "iifname vmap @outof"),
+    ("forward", "oifname vmap @into"),
+)
+
+
+def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return one transaction that makes the tables exactly `firewall`, whatever they held.
+
+    `stale` are chains of ours that exist and belong to no network (see `stale_chains`). The chain
+    `admin` is created if it is missing and otherwise left alone.
+    """
+    inet = f"inet {firewall.table}"
+    lines = [f"add table {inet}", f"add chain {inet} admin"]
+    for kind, name, typed, flags in _MAPS:
+        lines.append(f"add {kind} {inet} {name} {{ type {typed}; {flags} }}")
+    for name, hook in _CHAINS:
+        lines.append(f"add chain {inet} {name}" + (f" {{ {hook} }}" if hook else ""))
+        lines.append(f"flush chain {inet} {name}")
+    # Maps that point at chains are emptied before the chains they point at go.
+    lines += [f"flush {kind} {inet} {name}" for kind, name, _, _ in _MAPS]
+    for chain in stale:
+        lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
+    lines += [f"add rule {inet} {chain} {rule}" for chain, rule in _RULES]
+    lines += _render_bridge_table(firewall)
+    for network in firewall.networks:
+        lines += render_add_network(firewall.table, network)
+    lines += render_publish(firewall.table, firewall.publications)
+    lines += render_open(firewall.table, firewall.open_ports)
+    return tuple(lines)
+
+
+def _render_bridge_table(firewall: Firewall) -> list[str]:
+    table = f"bridge {firewall.table}"
+    return [
+        f"add table {table}",
+        f"add set {table} isolated {{ type ifname; }}",
+        f"add set {table} linked4 {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; }}",
+        f"add chain {table} forward {{ type filter hook forward priority filter; policy accept; }}",
+        f"add chain {table} isolate",
+        f"flush chain {table} forward",
+        f"flush chain {table} isolate",
+        f"flush set {table} isolated",
+        f"flush set {table} linked4",
+        f"add rule {table} forward iifname @isolated jump isolate",
+        # ARP and neighbour discovery stay, so that linked containers find each other.
+        f"add rule {table} isolate ether type arp accept",
+        f"add rule {table} isolate icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept",
+        f"add rule {table} isolate ip saddr . ip daddr . meta l4proto . th dport @linked4 accept",
+        # No conntrack on the bridge: the answer is the same tuple, the other way round.
+        f"add rule {table} isolate ip daddr . ip saddr . meta l4proto . th sport @linked4 accept",
+        f"add rule {table} isolate drop",
+        *render_link(firewall.table, firewall.linked),
+        *render_isolate(firewall.table, firewall.isolated),
+    ]
+
+
+def chain_names(network: NetworkRules) -> tuple[str, str]:
+    """Return the names of a network's chains: traffic into it, and out of it."""
+    return f"into_{network.key}", f"outof_{network.key}"
+
+
+def is_network_chain(name: str) -> bool:
+    """Tell whether a chain of our table is one that `chain_names` gave."""
+    return name.startswith(("into_", "outof_"))
+
+
+def render_add_network(table: str, network: NetworkRules) -> list[str]:
+    """Return the commands that add one network; repeating them replaces its rules."""
+    inet = f"inet {table}"
+    into, outof = chain_names(network)
+    lines = []
+    for chain in (into, outof):
+        lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
+    lines += [f"add rule {inet} {into} {rule}" for rule in _rules_into(network)]
+    lines += [f"add rule {inet} {outof} {rule}" for rule in _rules_out_of(network)]
+    lines += [f"add element {inet} {name} {{ {element} }}" for name, element in _elements(network)]
+    return lines
+
+
+def render_remove_network(table: str, network: NetworkRules) -> list[str]:
+    """Return the commands that remove what `render_add_network` added."""
+    inet = f"inet {table}"
+    lines = []
+    for name, element in _elements(network):
+        key = element.partition(" : ")[0]
+        lines.append(f"delete element {inet} {name} {{ {key} }}")
+    for chain in chain_names(network):
+        lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
+    return lines
+
+
+def _rules_into(network: NetworkRules) -> list[str]:
+    bridge = f'"{network.bridge}"'
+    if network.internal:
+        return [f"iifname != {bridge} drop", *_rules_among(network, bridge)]
+    rules = ["ct status dnat accept", *_rules_among(network, bridge)]
+    if network.trusted_interfaces:
+        names = ", ".join(f'"{name}"' for name in network.trusted_interfaces)
+        rules.append(f"iifname {{ {names} }} accept")
+    for version, family, icmp in ((4, "ipv4", "icmp"), (6, "ipv6", "ipv6-icmp")):
+        mode = network.mode(version)
+        if mode == NAT_UNPROTECTED:
+            rules.append(f"meta nfproto {family} accept")
+        elif mode == ROUTED:
+            address = "ip" if version == 4 else "ip6"
+            rules.append(f"meta nfproto {family} meta l4proto {icmp} accept")
+            rules.append(f"{address} daddr . meta l4proto . th dport @open{version} accept")
+    # Not published, not ours to let in: other networks and direct routing from outside end here.
+    rules.append("drop")
+    return rules
+
+
+def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
+    """Routed back into the same bridge; the bridged way is the `bridge` table's."""
+    return [f"iifname {bridge} " + ("accept" if network.inter_container else "drop")]
+
+
+def _rules_out_of(network: NetworkRules) -> list[str]:
+    # Internal first of all: a published port elsewhere must not be a way out.
+    return [f'oifname != "{network.bridge}" drop'] if network.internal else []
+
+
+def _elements(network: NetworkRules) -> list[tuple[str, str]]:
+    bridge = f'"{network.bridge}"'
+    into, outof = chain_names(network)
+    elements = [
+        ("bridges", bridge),
+        ("into", f"{bridge} : jump {into}"),
+        ("outof", f"{bridge} : jump {outof}"),
+    ]
+    for subnet in network.subnets:
+        version = subnet.version
+        elements.append((f"own{version}", f"{subnet} . {bridge}"))
+        if network.internal or network.mode(version) in {ROUTED, ISOLATED}:
+            continue
+        source = network.snat6 if version == 6 else network.snat4
+        if source:
+            elements.append((f"snat{version}", f"{subnet} : {source}"))
+        elif network.masquerade:
+            elements.append((f"masquerade{version}", str(subnet)))
+    return elements
+
+
+def _publication_element(item: Publication) -> tuple[str, str, str]:
+    """Return the map, the key and the value of one publication."""
+    key = f"{item.protocol} . {item.host_port}"
+    name = f"publish{item.version}"
+    if item.host_ip:
+        key = f"{item.host_ip} . {key}"
+    else:
+        name += "_any"
+    return name, key, f"{item.target_ip} . {item.target_port}"
+
+
+def _grouped(table: str, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
+    """One command per map, however many elements: nft parses long lists far faster than long files."""
+    groups: dict[str, list[str]] = {}
+    for name, element in elements:
+        groups.setdefault(name, []).append(element)
+    return [f"{verb} element {table} {name} {{ {', '.join(items)} }}" for name, items in groups.items()]
+
+
+def render_publish(table: str, publications: Iterable[Publication]) -> list[str]:
+    parts = [_publication_element(item) for item in publications]
+    return _grouped(f"inet {table}", "add", [(name, f"{key} : {value}") for name, key, value in parts])
+
+
+def render_unpublish(table: str, publications: Iterable[Publication]) -> list[str]:
+    parts = [_publication_element(item) for item in publications]
+    return _grouped(f"inet {table}", "delete", [(name, key) for name, key, _ in parts])
+
+
+def _open_elements(ports: Iterable[OpenPort]) -> list[tuple[str, str]]:
+    return [
+        ("open6" if ":" in item.ip else "open4", f"{item.ip} . {item.protocol} . {item.port}")
+        for item in ports
+    ]
+
+
+def render_open(table: str, ports: Iterable[OpenPort]) -> list[str]:
+    return _grouped(f"inet {table}", "add", _open_elements(ports))
+
+
+def render_close(table: str, ports: Iterable[OpenPort]) -> list[str]:
+    return _grouped(f"inet {table}", "delete", _open_elements(ports))
+
+
+def render_isolate(table: str, interfaces: Iterable[str]) -> list[str]:
+    return _grouped(f"bridge {table}", "add", [("isolated", f'"{name}"') for name in interfaces])
+
+
+def render_release(table: str, interfaces: Iterable[str]) -> list[str]:
+    return _grouped(f"bridge {table}", "delete", [("isolated", f'"{name}"') for name in interfaces])
+
+
+def _link_elements(links: Iterable[Link]) -> list[tuple[str, str]]:
+    return [("linked4", f"{item.source} . {item.target} . {item.protocol} . {item.port}") for item in links]
+
+
+def render_link(table: str, links: Iterable[Link]) -> list[str]:
+    return _grouped(f"bridge {table}", "add", _link_elements(links))
+
+
+def render_unlink(table: str, links: Iterable[Link]) -> list[str]:
+    return _grouped(f"bridge {table}", "delete", _link_elements(links))

@@ -1,0 +1,1 @@
+"""What is inside a sandbox: which interface is which, where the default routes go, and its files."""

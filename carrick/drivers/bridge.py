@@ -1,0 +1,405 @@
+"""The bridge driver: a Linux bridge per network, a veth pair per endpoint, the host as gateway.
+
+The rules follow moby's bridge driver option by option (docs/reference/network-options.md); the differences
+are meant: the MTU follows the route that traffic takes, interface names follow the order of connection, and
+ICC off works without br_netfilter.
+"""
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_interface
+
+from ..domains.firewall import NetworkRules, render_isolate, render_release
+from ..domains.firewall.table import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED
+from ..domains.sandboxes.interfaces import (
+    IFNAME_OPTION,
+    SYSCTLS_OPTION,
+    check_interface_name,
+    choose_mac,
+    host_interface,
+    parse_sysctls,
+)
+from ..model.errors import Conflict, Denied, InvalidRequest
+from ..model.ids import short
+from ..model.networks import Endpoint, Network, Sandbox
+from ..model.steps import (
+    AddAddress,
+    CreateBridge,
+    CreateVeth,
+    DeleteLink,
+    LinkState,
+    NamespaceState,
+    Nft,
+    Plan,
+    RemoveAddress,
+    SetLink,
+    SetSysctl,
+    Step,
+)
+from .contract import DriverCapabilities, HostView
+
+_PREFIX = "com.docker.network."
+NAME = _PREFIX + "bridge.name"
+MASQUERADE = _PREFIX + "bridge.enable_ip_masquerade"
+ICC = _PREFIX + "bridge.enable_icc"
+MODE4 = _PREFIX + "bridge.gateway_mode_ipv4"
+MODE6 = _PREFIX + "bridge.gateway_mode_ipv6"
+BINDING = _PREFIX + "bridge.host_binding_ipv4"
+INHIBIT4 = _PREFIX + "bridge.inhibit_ipv4"
+TRUSTED = _PREFIX + "bridge.trusted_host_interfaces"
+DEFAULT_BRIDGE = _PREFIX + "bridge.default_bridge"
+MTU = _PREFIX + "driver.mtu"
+INTERFACE_PREFIX = _PREFIX + "container_iface_prefix"
+HOST4 = _PREFIX + "host_ipv4"
+HOST6 = _PREFIX + "host_ipv6"
+ENABLE4 = _PREFIX + "enable_ipv4"
+ENABLE6 = _PREFIX + "enable_ipv6"
+ADVERTISE_COUNT = _PREFIX + "advertise_addr_nmsgs"
+ADVERTISE_MS = _PREFIX + "advertise_addr_ms"
+_KNOWN = frozenset(
+    {NAME, MASQUERADE, ICC, MODE4, MODE6, BINDING, INHIBIT4, TRUSTED, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX}
+    | {HOST4, HOST6, ENABLE4, ENABLE6, ADVERTISE_COUNT, ADVERTISE_MS}
+)
+_MODES = {NAT, NAT_UNPROTECTED, ROUTED, ISOLATED}
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """A bridge network's options, parsed. `mtu` 0 means that of the route to the outside."""
+
+    name: str
+    masquerade: bool = True
+    icc: bool = True
+    mode4: str = NAT
+    mode6: str = NAT
+    host_binding: str = ""
+    inhibit_ipv4: bool = False
+    trusted: tuple[str, ...] = ()
+    mtu: int = 0
+    interface_prefix: str = "eth"
+    host_ipv4: str = ""
+    host_ipv6: str = ""
+
+
+def _parse_bool(options: dict[str, str], key: str, default: bool) -> bool:
+    value = options.get(key)
+    if value is None or value == "":
+        return default
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise InvalidRequest(
+        f'failed to parse {key} value: {value} (strconv.ParseBool: parsing "{value}": invalid syntax)'
+    )
+
+
+def _parse_mode(options: dict[str, str], key: str, internal: bool) -> str:
+    mode = options.get(key) or NAT
+    if mode not in _MODES:
+        raise InvalidRequest(f"unknown gateway mode {mode}")
+    if mode == ISOLATED and not internal:
+        raise InvalidRequest("gateway mode 'isolated' can only be used for an internal network")
+    return mode
+
+
+def _parse_number(options: dict[str, str], key: str, low: int, high: int, default: int) -> int:
+    value = options.get(key)
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        raise InvalidRequest(f"failed to parse {key} value: {value} (it must be a number)") from None
+    if not low <= number <= high:
+        raise InvalidRequest(f"{key} must be in the range {low} to {high}, not {number}")
+    return number
+
+
+def _parse_address(options: dict[str, str], key: str, version: int) -> str:
+    value = options.get(key, "")
+    if not value:
+        return ""
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise InvalidRequest(f"{key}: {value} is not an IP address") from None
+    if version and address.version != version:
+        raise InvalidRequest(f"{key}: {value} is not an IPv{version} address")
+    return str(address)
+
+
+def parse_options(network: Network) -> BridgeOptions:
+    """Parse the options of a bridge network; InvalidRequest names the option and its value."""
+    options = network.options
+    if unknown := sorted(key for key in options if key.startswith(_PREFIX) and key not in _KNOWN):
+        raise InvalidRequest(f"unknown bridge option {unknown[0]}; known are {', '.join(sorted(_KNOWN))}")
+    _parse_number(options, ADVERTISE_COUNT, 0, 3, 3)
+    _parse_number(options, ADVERTISE_MS, 100, 2000, 1000)
+    trusted = tuple(filter(None, options.get(TRUSTED, "").split(":")))
+    return BridgeOptions(
+        name=check_interface_name(options.get(NAME) or f"br-{short(network.id)}"),
+        masquerade=_parse_bool(options, MASQUERADE, True),
+        icc=_parse_bool(options, ICC, True),
+        mode4=_parse_mode(options, MODE4, network.internal),
+        mode6=_parse_mode(options, MODE6, network.internal),
+        host_binding=_parse_address(options, BINDING, 0),
+        inhibit_ipv4=_parse_bool(options, INHIBIT4, False),
+        trusted=tuple(check_interface_name(name) for name in trusted),
+        mtu=_parse_number(options, MTU, 68, 65535, 0),
+        interface_prefix=_check_prefix(options.get(INTERFACE_PREFIX) or "eth"),
+        host_ipv4=_parse_address(options, HOST4, 4),
+        host_ipv6=_parse_address(options, HOST6, 6),
+    )
+
+
+def _check_prefix(prefix: str) -> str:
+    if len(prefix) > 12:
+        raise InvalidRequest(f"{INTERFACE_PREFIX} {prefix!r} is longer than 12 characters")
+    return check_interface_name(prefix)
+
+
+def bridge_alias(network: Network) -> str:
+    """Return the mark that makes a bridge ours; a bridge without it is never changed or deleted."""
+    return f"carrick:{network.id}"
+
+
+class BridgeDriver:
+    """Implements `Driver` with a Linux bridge."""
+
+    name = "bridge"
+    capabilities = DriverCapabilities(published=True, gateway=True)
+
+    def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
+        options = parse_options(network)
+        for version in (4, 6):
+            if sum(pool.version == version for pool in network.pools) > 1:
+                raise Denied("bridge driver doesn't support multiple subnets")
+        for other in others:
+            if other.driver != self.name or other.id == network.id:
+                continue
+            their_bridge = other.options.get(NAME) or f"br-{short(other.id)}"
+            if their_bridge == options.name:
+                raise Denied(
+                    f"cannot create network {network.id} ({options.name}): conflicts with network "
+                    f"{other.id} ({their_bridge}): networks have same bridge name"
+                )
+            for mine in network.pools:
+                if any(mine.version == p.version and mine.network.overlaps(p.network) for p in other.pools):
+                    raise Denied(
+                        f"cannot create network {network.id} ({options.name}): conflicts with network "
+                        f"{other.id} ({their_bridge}): networks have overlapping IPv{mine.version}"
+                    )
+        existing = host.state.links.get(options.name)
+        if existing is not None and existing.kind != "bridge":
+            raise Conflict(
+                f"{options.name} exists on this host and is no bridge but a {existing.kind or 'device'}",
+                remedy=f"choose another name with -o {NAME}=…",
+            )
+        return network
+
+    # Networks --------------------------------------------------------------------------------
+
+    def plan_network(self, network: Network, host: HostView) -> Plan:
+        options = parse_options(network)
+        mtu = options.mtu or host.mtu
+        link = host.state.links.get(options.name)
+        steps: list[Step] = []
+        notes: list[str] = []
+        if link is None:
+            steps.append(
+                CreateBridge(options.name, bridge_alias(network), mtu, choose_mac(f"bridge {network.id}"))
+            )
+        elif not link.alias and self._is_foreign(link, network):
+            notes.append(f"bridge {options.name} exists already; it is used as it is and never deleted")
+            if not link.up:
+                steps.append(SetLink(options.name, up=True))
+        else:
+            if link.mtu != mtu or not link.up:
+                steps.append(SetLink(options.name, mtu=mtu, up=True))
+            if not link.alias:
+                steps.append(SetLink(options.name, alias=bridge_alias(network)))
+        steps += self._plan_sysctls(network, options, fresh=link is None)
+        wanted = self._bridge_addresses(network, options)
+        present = link.addresses if link else frozenset()
+        steps += [AddAddress(options.name, address) for address in wanted if address not in present]
+        if link is not None and link.alias:
+            steps += [
+                RemoveAddress(options.name, address)
+                for address in sorted(present)
+                if address not in wanted and not ip_interface(address).is_link_local
+            ]
+        return Plan(tuple(steps), tuple(notes))
+
+    @staticmethod
+    def _is_foreign(link: LinkState, network: Network) -> bool:
+        """A bridge without our mark: someone's, unless its name could only be ours."""
+        return link.name != f"br-{short(network.id)}"
+
+    @staticmethod
+    def _plan_sysctls(network: Network, options: BridgeOptions, *, fresh: bool) -> list[Step]:
+        bridge = options.name.replace(".", "/")
+        if not fresh:
+            return []
+        steps: list[Step] = []
+        if network.enable_ipv4 and not network.internal:
+            # For ports published on 127.0.0.1; the firewall keeps containers off the host's loopback.
+            steps.append(SetSysctl(f"net.ipv4.conf.{bridge}.route_localnet", "1"))
+        # Containers must not be able to give the host a default route.
+        steps.append(SetSysctl(f"net.ipv6.conf.{bridge}.accept_ra", "0", optional=True))
+        steps.append(
+            SetSysctl(
+                f"net.ipv6.conf.{bridge}.disable_ipv6", "0" if network.enable_ipv6 else "1", optional=True
+            )
+        )
+        return steps
+
+    @staticmethod
+    def _bridge_addresses(network: Network, options: BridgeOptions) -> list[str]:
+        addresses = []
+        for pool in network.pools:
+            mode = options.mode6 if pool.version == 6 else options.mode4
+            if mode == ISOLATED or not pool.gateway or (pool.version == 4 and options.inhibit_ipv4):
+                continue
+            addresses.append(f"{ip_address(pool.gateway)}/{pool.network.prefixlen}")
+        return addresses
+
+    def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
+        options = parse_options(network)
+        link = host.state.links.get(options.name)
+        if link is None:
+            return Plan()
+        if link.alias != bridge_alias(network):
+            gateways = set(self._bridge_addresses(network, options))
+            return Plan(
+                tuple(RemoveAddress(options.name, item) for item in sorted(gateways & link.addresses)),
+                (f"bridge {options.name} was there before the network and stays",),
+            )
+        return Plan((DeleteLink(options.name),))
+
+    # Endpoints -------------------------------------------------------------------------------
+
+    def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        options = parse_options(network)
+        name = endpoint.settings.driver_opts.get(IFNAME_OPTION)
+        pool4, pool6 = network.pool(4), network.pool(6)
+        return replace(
+            endpoint,
+            interface=check_interface_name(name) if name else f"{options.interface_prefix}{endpoint.index}",
+            host_interface=host_interface(endpoint.id),
+            mac_address=endpoint.settings.mac_address or endpoint.mac_address or choose_mac(endpoint.id),
+            gateway4=_container_gateway(network, pool4.gateway if pool4 else "", options.mode4, 4),
+            gateway6=_container_gateway(network, pool6.gateway if pool6 else "", options.mode6, 6),
+        )
+
+    def plan_endpoint(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView, inside: NamespaceState
+    ) -> Plan:
+        options = parse_options(network)
+        mtu = options.mtu or host.mtu
+        outer = host.state.links.get(endpoint.host_interface)
+        inner = inside.links.get(endpoint.interface)
+        steps: list[Step] = []
+        if outer is None or inner is None:
+            if outer is not None:
+                steps.append(DeleteLink(endpoint.host_interface))
+            if inner is not None:
+                steps.append(DeleteLink(endpoint.interface, netns=sandbox.netns))
+            inner = None
+            steps.append(
+                CreateVeth(
+                    name=endpoint.host_interface,
+                    alias=f"carrick:{endpoint.id}",
+                    mtu=mtu,
+                    master=options.name,
+                    peer=endpoint.interface,
+                    peer_netns=sandbox.netns,
+                    peer_mac=endpoint.mac_address,
+                )
+            )
+            if not options.icc:
+                steps.append(Nft(tuple(render_isolate(host.table, [endpoint.host_interface]))))
+        elif outer.master != options.name or not outer.up or outer.mtu != mtu:
+            steps.append(SetLink(endpoint.host_interface, master=options.name, up=True, mtu=mtu))
+        return Plan(tuple(steps) + plan_inside(endpoint, sandbox.netns, inner, mtu))
+
+    def plan_endpoint_removal(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
+    ) -> Plan:
+        options = parse_options(network)
+        steps: list[Step] = [DeleteLink(endpoint.host_interface)]
+        if not options.icc:
+            steps.append(Nft(tuple(render_release(host.table, [endpoint.host_interface]))))
+        return Plan(tuple(steps))
+
+    def firewall_rules(self, network: Network) -> NetworkRules | None:
+        options = parse_options(network)
+        return NetworkRules(
+            key=short(network.id),
+            bridge=options.name,
+            subnets=tuple(pool.network for pool in network.pools),
+            internal=network.internal,
+            inter_container=options.icc,
+            masquerade=options.masquerade,
+            mode4=options.mode4,
+            mode6=options.mode6,
+            snat4=options.host_ipv4,
+            snat6=options.host_ipv6,
+            trusted_interfaces=options.trusted,
+        )
+
+
+def _container_gateway(network: Network, gateway: str, mode: str, version: int) -> str:
+    """Return what containers use as default gateway, "" for none (internal networks)."""
+    if network.internal or mode == ISOLATED:
+        return ""
+    pool = network.pool(version)
+    auxiliary = pool.aux_addresses.get(f"DefaultGatewayIPv{version}", "") if pool else ""
+    return auxiliary or gateway
+
+
+def plan_inside(endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int) -> tuple[Step, ...]:
+    """Return the steps within a sandbox for one endpoint's interface: sysctls, addresses, up.
+
+    `link` is the interface as it is, None if it is being made. Shared by all drivers with addresses.
+    """
+    name = endpoint.interface
+    steps: list[Step] = []
+    wanted = [
+        address
+        for address in (
+            endpoint.ipv4,
+            endpoint.ipv6,
+            *map(_with_prefix, endpoint.settings.link_local_addresses),
+        )
+        if address
+    ]
+    if link is None:
+        dotted = name.replace(".", "/")
+        with_ipv6 = any(":" in address for address in wanted)
+        # Without an IPv6 address of ours there should be none at all, not a link-local one unknown to us.
+        steps.append(
+            SetSysctl(
+                f"net.ipv6.conf.{dotted}.disable_ipv6",
+                "0" if with_ipv6 else "1",
+                netns,
+                optional=not with_ipv6,
+            )
+        )
+        for key, value in parse_sysctls(endpoint.settings.driver_opts.get(SYSCTLS_OPTION, ""), name):
+            steps.append(SetSysctl(key, value, netns))
+    present = link.addresses if link else frozenset()
+    steps += [AddAddress(name, address, netns) for address in wanted if address not in present]
+    if link is None or not link.up:
+        # Last, so that the kernel announces the addresses (arp_notify) as the link comes up.
+        steps.append(SetLink(name, netns, up=True))
+    elif link.mtu != mtu:
+        steps.append(SetLink(name, netns, mtu=mtu))
+    return tuple(steps)
+
+
+def _with_prefix(address: str) -> str:
+    if "/" in address:
+        return address
+    return f"{address}/64" if ":" in address else f"{address}/16"

@@ -1,0 +1,91 @@
+"""What a network driver is: it checks a network's options, and plans links, addresses and routes.
+
+A driver decides how a network looks in the kernel and nothing else. It never acts: the engine applies its
+plans, so that creating, `--dry-run`, repair after drift and adoption at start are one path. It never
+allocates: addresses come to it in the network and the endpoint.
+
+Drivers are found through the entry-point group `carrick.drivers`; docs/how-to/write-a-driver.md has a
+whole one. Every driver passes `tests/contract/test_driver_contract.py`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..domains.firewall import NetworkRules
+from ..model.networks import Endpoint, Network, Sandbox, Scope
+from ..model.steps import NamespaceState, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class DriverCapabilities:
+    """What the engine must know of a driver before it uses it.
+
+    `addressed`: endpoints get addresses from pools. `published`: ports can be published by NAT.
+    `gateway`: the host is the gateway, so a pool needs a gateway address. `singleton`: there is one
+    predefined network. `default_gateway`: without one given, the first address becomes the gateway.
+    """
+
+    scope: Scope = Scope.LOCAL
+    addressed: bool = True
+    published: bool = False
+    gateway: bool = False
+    singleton: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """What a driver sees of the host: its links and routes, and what this daemon calls itself.
+
+    `table` is the name of its nftables tables. `mtu` is that of the route that traffic to the outside
+    takes.
+    """
+
+    state: NamespaceState = field(default_factory=NamespaceState)
+    table: str = "carrick"
+    mtu: int = 1500
+
+
+class Driver(Protocol):
+    """A network driver. Methods are pure: same arguments, same plan."""
+
+    name: str
+    capabilities: DriverCapabilities
+
+    def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
+        """Return `network` with options completed; raise InvalidRequest, Denied or Conflict.
+
+        `others` are the existing networks of every driver.
+        """
+        ...
+
+    def plan_network(self, network: Network, host: HostView) -> Plan:
+        """Return the steps that make the network exist as it should; none if it does."""
+        ...
+
+    def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
+        """Return the steps that remove what `plan_network` made and no other network needs."""
+        ...
+
+    def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        """Return the endpoint with interface names, MAC address and gateways filled in."""
+        ...
+
+    def plan_endpoint(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView, inside: NamespaceState
+    ) -> Plan:
+        """Return the steps that make an endpoint exist as it should; none if it does.
+
+        `inside` is the sandbox's namespace. Default routes are not the driver's: the engine elects
+        gateways over all endpoints.
+        """
+        ...
+
+    def plan_endpoint_removal(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
+    ) -> Plan:
+        """Return the steps that remove an endpoint from a sandbox that goes on living."""
+        ...
+
+    def firewall_rules(self, network: Network) -> NetworkRules | None:
+        """Return what the firewall must know, or None if the driver's traffic never passes it."""
+        ...

@@ -1,0 +1,43 @@
+"""What a kernel offers. `LinuxKernel` is the real one; `carrick.testing.FakeKernel` the fake."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ...model.steps import NamespaceState, Step
+
+
+class Kernel(Protocol):
+    """Applies steps in order and reads what is there. Safe to call from several tasks at once."""
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        """Carry out `steps` in order; on a refusal stop, having done those before it.
+
+        Raises KernelRefused, Conflict, NotFound or Unsupported, naming the step.
+        """
+        ...
+
+    async def remove(self, steps: Sequence[Step]) -> list[Exception]:
+        """Carry out every one of `steps`, going on after errors; return the errors."""
+        ...
+
+    async def read(self, netns: str = "") -> NamespaceState:
+        """Read the links, addresses and routes of a namespace."""
+        ...
+
+    async def has_netns(self, path: str) -> bool:
+        """Tell whether a namespace is held at `path`."""
+        ...
+
+    async def list_nft(self, table: str) -> list[dict[str, Any]] | None:
+        """Return an nftables table (`family name`) as nft's JSON, or None if it is not there."""
+        ...
+
+    async def list_nft_all(self) -> list[dict[str, Any]]:
+        """Return the whole ruleset, foreign tables included, as nft's JSON (for `doctor`)."""
+        ...
+
+    async def read_sysctl(self, key: str, netns: str = "") -> str | None: ...
+
+    def is_own_change(self, port_id: int) -> bool:
+        """Tell whether a netlink notification's port id is that of one of our sockets."""
+        ...

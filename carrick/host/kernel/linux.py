@@ -1,0 +1,169 @@
+"""The Linux kernel: a few worker threads, each with its own netlink sockets.
+
+Threads, because entering a namespace is a property of a thread and because a link's removal blocks for
+an RCU grace period (about 15 ms) that must not hold up the event loop. Order matters only within one
+call: consecutive steps of one namespace run in one visit to it.
+"""
+
+import asyncio
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...model import steps
+from ...model.errors import CarrickError, KernelRefused, NotFound
+from ...model.steps import NamespaceState, Step
+from . import netns as namespaces
+from .links import Rtnl
+from .nft import Nft
+from .sysctl import read_sysctl, write_sysctl
+
+T = TypeVar("T")
+_WORKERS = 4
+
+
+class LinuxKernel:
+    """Implements `Kernel` on the kernel of this machine, in the namespace it is made in."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kernel")
+        self._local = threading.local()
+        self._port_ids: set[int] = set()
+        self._nft = Nft()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        if steps:
+            await self._run(self._apply, steps)
+
+    async def remove(self, steps: Sequence[Step]) -> list[Exception]:
+        return await self._run(self._remove, steps)
+
+    async def read(self, netns: str = "") -> NamespaceState:
+        return await self._run(self._inside, netns, Rtnl.read)
+
+    async def has_netns(self, path: str) -> bool:
+        return namespaces.is_netns(Path(path))
+
+    async def list_nft(self, table: str) -> list[dict[str, Any]] | None:
+        try:
+            return await self._run(self._nft.run_json, f"list table {table}")
+        except KernelRefused as error:
+            if "No such file" in error.message:
+                return None
+            raise
+
+    async def list_nft_all(self) -> list[dict[str, Any]]:
+        return await self._run(self._nft.run_json, "list ruleset")
+
+    async def read_sysctl(self, key: str, netns: str = "") -> str | None:
+        return await self._run(self._inside, netns, lambda _: read_sysctl(key))
+
+    def is_own_change(self, port_id: int) -> bool:
+        return port_id in self._port_ids
+
+    # In a worker thread ----------------------------------------------------------------------
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    def _rtnl(self) -> Rtnl:
+        """Return this thread's socket in the daemon's own namespace."""
+        rtnl: Rtnl | None = getattr(self._local, "rtnl", None)
+        if rtnl is None:
+            rtnl = self._local.rtnl = Rtnl()
+            self._port_ids.add(rtnl.port_id)
+        return rtnl
+
+    def _inside(self, netns: str, function: Callable[[Rtnl], T]) -> T:
+        if not netns:
+            return function(self._rtnl())
+        with namespaces.entered(netns):
+            rtnl = Rtnl()
+            try:
+                return function(rtnl)
+            finally:
+                rtnl.close()
+
+    def _apply(self, sequence: Sequence[Step]) -> None:
+        for netns, group in groupby(sequence, key=_namespace_of):
+            batch = list(group)
+
+            def visit(rtnl: Rtnl, batch: list[Step] = batch) -> None:
+                for step in batch:
+                    self._apply_one(rtnl, step)
+
+            if all(type(step) in _NEEDS_NO_SOCKET for step in batch):
+                for step in batch:
+                    self._apply_plain(step)
+            else:
+                self._inside(netns, visit)
+
+    def _remove(self, sequence: Sequence[Step]) -> list[Exception]:
+        errors: list[Exception] = []
+        for step in sequence:
+            try:
+                self._apply([step])
+            except NotFound:
+                continue
+            except CarrickError as error:
+                errors.append(error)
+        return errors
+
+    def _apply_one(self, rtnl: Rtnl, step: Step) -> None:
+        if rtnl.handles(step):
+            rtnl.apply(step)
+        elif isinstance(step, steps.SetSysctl):
+            try:
+                write_sysctl(step.key, step.value)
+            except KernelRefused:
+                if not step.optional:
+                    raise
+        else:
+            self._apply_plain(step)
+
+    def _apply_plain(self, step: Step) -> None:
+        match step:
+            case steps.CreateNetns(path):
+                namespaces.create_netns(Path(path))
+            case steps.DeleteNetns(path):
+                namespaces.delete_netns(Path(path))
+            case steps.Nft(commands):
+                self._nft.run(*commands)
+            case steps.ForgetFlows():
+                _forget_flows(step)
+            case _:
+                raise TypeError(f"no handler for step {step!r}")
+
+
+_NEEDS_NO_SOCKET = {steps.CreateNetns, steps.DeleteNetns, steps.Nft, steps.ForgetFlows}
+
+
+def _namespace_of(step: Step) -> str:
+    # A slave names the namespace that it is made *into*; the message goes to the parent's.
+    if isinstance(step, steps.CreateSlave):
+        return ""
+    return str(getattr(step, "netns", ""))
+
+
+def _forget_flows(step: steps.ForgetFlows) -> None:
+    command = ["conntrack", "-D", "-p", step.protocol, "--orig-port-dst", str(step.port)]
+    family = "ipv4"
+    if step.address is not None:
+        command += ["--orig-dst", str(step.address)]
+        family = "ipv6" if step.address.version == 6 else "ipv4"
+    command += ["-f", family]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelRefused(f"conntrack could not be run: {error}", subject=step.describe()) from error
+    # conntrack exits 1 when nothing matched, which is as good.
+    if done.returncode not in {0, 1}:
+        raise KernelRefused(f"{step.describe()}: {done.stderr.strip()}", subject=step.describe())

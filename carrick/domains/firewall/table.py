@@ -134,6 +134,8 @@ _RULES = (
     ("raw_prerouting", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
     ("nat_prerouting", "fib daddr type local jump publish"),
     ("nat_output", "fib daddr type local jump publish"),
+    # What goes to ::1 cannot leave the loopback interface: it is relayed in user space.
+    ("publish", "ip6 daddr ::1 return"),
     # The more specific first: a port published on one address wins over one published on all.
     ("publish", "dnat ip to ip daddr . meta l4proto . th dport map @publish4"),
     ("publish", "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4_any"),
@@ -142,7 +144,6 @@ _RULES = (
     # A published port reached from the same bridge, or from the host's loopback: the answer must come
     # back through the host, so the source becomes the host's.
     ("nat_postrouting", "oifname @bridges ip saddr 127.0.0.0/8 masquerade"),
-    ("nat_postrouting", "oifname @bridges ip6 saddr ::1 masquerade"),
     ("nat_postrouting", "ct status dnat ip saddr . oifname @own4 masquerade"),
     ("nat_postrouting", "ct status dnat ip6 saddr . oifname @own6 masquerade"),
     # Any other client of a published port keeps its address, containers of other networks included.

@@ -1,0 +1,98 @@
+"""What the daemon tells `carrick-dns`: networks with their names, and each sandbox's view of them.
+
+Values only, as they travel; addresses are text here and parsed once, where `table` takes them in.
+Names are held per network and shared by every sandbox on it, so 500 names on a network with 100
+containers are sent and stored once.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRecord:
+    """One endpoint's names and addresses on one network.
+
+    `names` in Docker's order: container name, aliases, short id, hostname. The first is the name
+    that a reverse lookup gives. Several endpoints may share a name: all their addresses answer.
+    """
+
+    endpoint_id: str
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkZone:
+    """A network's names.
+
+    `subnets` are those whose reverse zone is ours alone: an address in them that has no name is
+    NXDOMAIN and never asked upstream. Leave it empty for a network that lies in somebody else's
+    subnet (macvlan on the LAN), whose own DNS may know the address.
+    """
+
+    network_id: str
+    name: str
+    subnets: tuple[str, ...] = ()
+    endpoints: tuple[EndpointRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAlias:
+    """`--link target:alias`: a name that one sandbox alone sees.
+
+    `target` is a name on a network of the sandbox, `addresses` fixed addresses; either will do.
+    `network_id` narrows the link to one network (Docker keeps links per endpoint); empty is any.
+    """
+
+    alias: str
+    target: str = ""
+    addresses: tuple[str, ...] = ()
+    network_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """A fixed name of one sandbox: `--add-host`, `host.docker.internal`."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
+class ServerSide(StrEnum):
+    """From which network namespace an upstream server is asked."""
+
+    HOST = "host"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamServer:
+    """A server to forward to. `side` is HOST for the host's own, CONTAINER for `--dns`."""
+
+    address: str
+    side: ServerSide = ServerSide.CONTAINER
+    port: int = 53
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxView:
+    """What one sandbox sees, and where it listens.
+
+    - `networks`: ids in gateway order; the first with a hit answers.
+    - `servers` are asked in order, then, with `use_host_servers`, those of the host's resolv.conf
+      as it is at that moment; three at most altogether.
+    - `ndots_set`: the user gave `ndots` himself, so a single-label name is left to his search list
+      and not forwarded.
+    - `external`: whether any of its networks leads out. Without one, host-side servers are skipped.
+    """
+
+    sandbox_id: str
+    netns_path: str
+    networks: tuple[str, ...] = ()
+    links: tuple[LinkAlias, ...] = ()
+    extra_hosts: tuple[HostRecord, ...] = ()
+    servers: tuple[UpstreamServer, ...] = ()
+    use_host_servers: bool = True
+    ndots_set: bool = False
+    external: bool = True

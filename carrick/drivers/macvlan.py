@@ -209,7 +209,7 @@ class IpvlanDriver(_ChildDriver):
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
         if endpoint.settings.mac_address:
             raise InvalidRequest("ipvlan interfaces do not support custom mac address assignment")
-        completed = super().complete_endpoint(network, endpoint)
+        completed = replace(super().complete_endpoint(network, endpoint), mac_address="")
         options = self.parse_options(network)
         if options.mode == "l2" or network.internal:
             return completed

@@ -6,7 +6,7 @@ that order; an ambiguous prefix is InvalidRequest, a miss NotFound, in Docker's 
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..host.runtime.api import (
     Change,
@@ -195,8 +195,40 @@ class System(Protocol):
 
 
 class Engine(Protocol):
-    containers: Containers
-    networks: Networks
-    images: Images
-    volumes: Volumes
-    system: System
+    """The five together; properties, so that an implementation may declare its own classes."""
+
+    @property
+    def containers(self) -> Containers: ...
+
+    @property
+    def networks(self) -> Networks: ...
+
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def volumes(self) -> Volumes: ...
+
+    @property
+    def system(self) -> System: ...
+
+
+# --- abilities that an engine may have besides ------------------------------------------------------
+
+
+@runtime_checkable
+class ChecksCredentials(Protocol):
+    """Images that can log in to a registry (POST /auth)."""
+
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        """Return an identity token, or "". Denied if the registry refuses; `server` "" is the default one."""
+        ...
+
+
+@runtime_checkable
+class MeasuresVolumes(Protocol):
+    """Volumes that know their size (GET /system/df)."""
+
+    async def size(self, name: str) -> int:
+        """Return the bytes of a volume's files."""
+        ...

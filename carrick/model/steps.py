@@ -286,7 +286,7 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class RouteState:
-    """A route of the main table; `destination` is "default" or a prefix."""
+    """A route, of whatever table; `destination` is "default", "::/0" or a prefix."""
 
     destination: str
     link: str = ""

@@ -21,7 +21,7 @@ _IFF_UP = 0x1
 _IFA_F_NODAD = 0x02
 _RT_SCOPE_LINK = 253
 _RTN_UNICAST = 1
-_MAIN_TABLE = 254
+_LOCAL_TABLE = 255
 # The kernel answers EOPNOTSUPP for a link kind that it lacks, and EINVAL for a mode.
 _LACKING = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 
@@ -241,7 +241,7 @@ class Rtnl:
     # Reading ---------------------------------------------------------------------------------
 
     def read(self) -> NamespaceState:
-        """Read links with their addresses, and the main table's routes, of both families."""
+        """Read links with their addresses, and the routes of every table, of both families."""
         names: dict[int, str] = {}
         raw: list[Any] = list(self._route.get_links())
         for message in raw:
@@ -272,8 +272,8 @@ class Rtnl:
     def _read_routes(self, names: dict[int, str]) -> list[RouteState]:
         routes = []
         for family in (AF_INET, AF_INET6):
-            for message in self._route.get_routes(family=family, table=_MAIN_TABLE):
-                if message["type"] != _RTN_UNICAST:
+            for message in self._route.get_routes(family=family):
+                if message["type"] != _RTN_UNICAST or message["table"] == _LOCAL_TABLE:
                     continue
                 destination = message.get_attr("RTA_DST")
                 metrics = message.get_attr("RTA_METRICS")

@@ -1,0 +1,155 @@
+"""Addresses of networks: the allocators, one per pool, over the records in the store.
+
+A decision is planned, written with whatever it belongs to in one transaction, and then taken over; all under
+one lock, because a plan is good only until the next change. Pools are few operations of microseconds each.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from ..domains.ipam import (
+    Allocator,
+    Lease,
+    LeaseChange,
+    Pool,
+    PoolId,
+    PoolState,
+    complete_pool,
+)
+from ..model.errors import InvalidRequest
+from ..model.networks import Network, PoolConfig
+from .clock import Clock
+from .state import State, Write
+from .values import PoolUse
+
+
+def pool_id(network_id: str, version: int) -> PoolId:
+    return PoolId(f"{network_id}.{version}")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Changes to addresses that wait to be written together with `write`."""
+
+    write: Write
+    changes: list[tuple[Allocator, LeaseChange]] = field(default_factory=list)
+
+    def add(self, allocator: Allocator, change: LeaseChange) -> None:
+        if change:
+            self.changes.append((allocator, change))
+            self.write.addresses.append(change)
+
+
+class Addresses:
+    def __init__(self, state: State, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+        self._allocators: dict[PoolId, Allocator] = {}
+        self._lock = asyncio.Lock()
+
+    def load(
+        self, networks: Iterable[Network], leases: Iterable[Lease], pools: Iterable[PoolState]
+    ) -> list[Lease]:
+        """Build every allocator from its records; return leases that belong to no pool."""
+        states = {item.pool_id: item for item in pools}
+        by_pool: dict[PoolId, list[Lease]] = {}
+        for lease in leases:
+            by_pool.setdefault(lease.pool_id, []).append(lease)
+        strays: list[Lease] = []
+        for network in networks:
+            for config in network.pools:
+                identifier = pool_id(network.id, config.version)
+                allocator = Allocator.load(
+                    Pool.of(identifier, config, label=network.name),
+                    by_pool.pop(identifier, ()),
+                    states.get(identifier),
+                )
+                self._allocators[identifier] = allocator
+                strays += allocator.strays
+        return strays + [lease for rest in by_pool.values() for lease in rest]
+
+    @asynccontextmanager
+    async def transaction(self, write: Write) -> AsyncIterator[Transaction]:
+        """Plan within the block; at its end all is written, then taken over. An error writes nothing."""
+        async with self._lock:
+            transaction = Transaction(write)
+            yield transaction
+            await self._state.save(write)
+            for allocator, change in transaction.changes:
+                allocator.apply(change)
+
+    # Networks --------------------------------------------------------------------------------
+
+    @staticmethod
+    def complete(network_name: str, config: PoolConfig, *, with_gateway: bool) -> PoolConfig:
+        """Return the pool with its gateway chosen, if it is to have one."""
+        if not with_gateway:
+            return config
+        return complete_pool(Pool.of(PoolId(""), config, label=network_name)).to_config()
+
+    def set_up(self, network: Network, transaction: Transaction) -> None:
+        """Make the allocators of a new network, with its gateways and auxiliary addresses taken."""
+        for config in network.pools:
+            identifier = pool_id(network.id, config.version)
+            allocator = Allocator(Pool.of(identifier, config, label=network.name))
+            transaction.add(allocator, allocator.plan_setup())
+            self._allocators[identifier] = allocator
+
+    def tear_down(self, network: Network, transaction: Transaction) -> None:
+        for config in network.pools:
+            identifier = pool_id(network.id, config.version)
+            self._allocators.pop(identifier, None)
+            transaction.write.gone_pools.append(identifier)
+
+    def usage(self, network: Network) -> tuple[PoolUse, ...]:
+        uses = []
+        for config in network.pools:
+            allocator = self._allocators.get(pool_id(network.id, config.version))
+            if allocator is not None:
+                usage = allocator.usage()
+                uses.append(PoolUse(config.subnet, usage.in_use, usage.available))
+        return tuple(uses)
+
+    # Endpoints -------------------------------------------------------------------------------
+
+    def assign(
+        self, network: Network, owner: str, ipv4: str, ipv6: str, transaction: Transaction
+    ) -> tuple[str, str]:
+        """Plan the addresses of one endpoint; return them with prefix length, "" for no such family.
+
+        An owner that has an address keeps it; `ipv4`/`ipv6` ask for one.
+        """
+        found = {4: "", 6: ""}
+        for version, asked in ((4, ipv4), (6, ipv6)):
+            config = network.pool(version)
+            if config is None:
+                if asked:
+                    raise InvalidRequest(
+                        f"invalid endpoint settings:\nno configured subnet contains IP address {asked}"
+                    )
+                continue
+            allocator = self._allocators[pool_id(network.id, version)]
+            change = self._plan(allocator, owner, asked)
+            assert change.lease is not None  # plan_allocate raises where it cannot give one
+            transaction.add(allocator, change)
+            found[version] = f"{change.lease.address}/{config.network.prefixlen}"
+        return found[4], found[6]
+
+    def _plan(self, allocator: Allocator, owner: str, asked: str) -> LeaseChange:
+        now = self._clock.now_ns() / 1e9
+        try:
+            return allocator.plan_allocate(owner, now=now, address=ip_address(asked) if asked else None)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"invalid endpoint settings:\n{error.message}") from error
+
+    def release(self, network: Network, owner: str, transaction: Transaction) -> None:
+        """Plan the end of an owner's leases on a network; none is no error."""
+        for config in network.pools:
+            allocator = self._allocators.get(pool_id(network.id, config.version))
+            lease = allocator.lease_of(owner) if allocator else None
+            if allocator is not None and lease is not None:
+                now = self._clock.now_ns() / 1e9
+                transaction.add(allocator, allocator.plan_release(lease.address, lease.sequence, now=now))

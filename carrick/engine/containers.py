@@ -1,0 +1,513 @@
+"""Containers: create, look at, change and remove them. Starting and ending is `lifecycle`'s."""
+
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from dataclasses import replace
+
+from ..host.runtime.api import (
+    Change,
+    ConsoleSession,
+    ConsoleSize,
+    ContainerStats,
+    ExecSession,
+    ImageStore,
+    LayerSize,
+    LogEntry,
+    LogQuery,
+    PathStat,
+    ProcessTable,
+    Runtime,
+    VolumeStore,
+)
+from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding
+from ..model.errors import CarrickError, Conflict, InvalidRequest, NotFound
+from ..model.ids import ContainerId, SandboxId
+from ..model.networks import Sandbox
+from . import filters as filtering
+from .clock import Clock, as_datetime, new_id
+from .events import EventBus
+from .execs import ExecService
+from .lifecycle import Lifecycle, emit_container
+from .mounts import MountResolver
+from .naming import check_name, choose_name
+from .ports import PortService
+from .sandboxes import SandboxService
+from .state import State, Write
+from .values import (
+    Attachment,
+    ContainerRecord,
+    ContainerView,
+    CreateContainer,
+    Created,
+    ExecConfig,
+    ExecView,
+    Filters,
+    PublishedPort,
+    UpdateContainer,
+    WaitCondition,
+)
+
+_MODES_WITHOUT_NETWORK = ("host", "none")
+
+
+class ContainerService:
+    def __init__(
+        self,
+        *,
+        state: State,
+        runtime: Runtime,
+        images: ImageStore,
+        volumes: VolumeStore,
+        lifecycle: Lifecycle,
+        sandboxes: SandboxService,
+        ports: PortService,
+        events: EventBus,
+        clock: Clock,
+    ) -> None:
+        self._state = state
+        self._runtime = runtime
+        self._images = images
+        self._volumes = volumes
+        self._lifecycle = lifecycle
+        self._sandboxes = sandboxes
+        self._ports = ports
+        self._events = events
+        self._clock = clock
+        self._mounts = MountResolver(volumes, state.find_container)
+        self._execs = ExecService(state, runtime, events)
+        lifecycle.remove_when_ended = self._remove_ended
+
+    # Creating --------------------------------------------------------------------------------
+
+    async def create(self, request: CreateContainer) -> Created:
+        name = check_name(request.name) if request.name else ""
+        image = await self._images.get(request.config.image)
+        config = request.config.with_image(image.config)
+        if not config.command:
+            raise InvalidRequest("no command specified")
+        host = request.host_config
+        attachments, host = self._networking(request)
+        async with self._state.lock("container names"):
+            name = name or choose_name(lambda text: self._named(text) is not None, secrets.randbelow)
+            if (holder := self._named(name)) is not None:
+                raise Conflict(
+                    f'Conflict. The container name "/{name}" is already in use by container "{holder.id}". '
+                    "You have to remove (or rename) that container to be able to reuse that name."
+                )
+            mounts = await self._mounts.resolve(config, host)
+            container_id = ContainerId(new_id())
+            shares = host.network_mode.startswith("container:") or host.network_mode == "host"
+            record = ContainerRecord(
+                id=container_id,
+                name=name,
+                created=as_datetime(self._clock.now_ns()),
+                image_id=image.id,
+                asked_image=request.config.image,
+                config=config,
+                host_config=host,
+                sandbox_id=None if shares else SandboxId(container_id),
+                attachments=attachments,
+                mounts=mounts,
+            )
+            write = Write(containers=[record])
+            if record.sandbox_id is None:
+                await self._state.save(write)
+            else:
+                netns = str(self._sandboxes.netns_path(record.sandbox_id))
+                sandbox = Sandbox(record.sandbox_id, container_id, netns)
+                write.sandboxes.append(sandbox)
+                await self._sandboxes.reserve(record, sandbox, write)
+        try:
+            await self._runtime.provision(container_id, image.id)
+            for point in mounts:
+                if point.type is MountType.VOLUME:
+                    await self._volumes.copy_up(
+                        point.name, await self._images.lower_dir(image.id), point.destination
+                    )
+        except BaseException:
+            await self._forget(record)
+            raise
+        emit_container(self._events, record, "create")
+        return Created(container_id, self._warnings(record))
+
+    def _named(self, name: str) -> ContainerRecord | None:
+        return self._state.container_named(name)
+
+    def _networking(self, request: CreateContainer) -> tuple[tuple[Attachment, ...], HostConfig]:
+        """Return the attachments, and the host configuration with the network mode made definite."""
+        host = request.host_config
+        mode = host.network_mode or "default"
+        if mode.startswith("container:"):
+            target = self._state.find_container(mode.partition(":")[2])
+            return (), replace(host, network_mode=f"container:{target.id}")
+        if mode in _MODES_WITHOUT_NETWORK:
+            return (), host
+        if request.config.network_disabled:
+            return (), replace(host, network_mode="none")
+        attachments = request.attachments or (Attachment("bridge" if mode == "default" else mode),)
+        return tuple(
+            replace(item, network="bridge") if item.network == "default" else item for item in attachments
+        ), host
+
+    @staticmethod
+    def _warnings(record: ContainerRecord) -> tuple[str, ...]:
+        if record.host_config.network_mode == "host" and record.host_config.port_bindings:
+            return ("Published ports are discarded when using host network mode",)
+        return ()
+
+    async def _forget(self, record: ContainerRecord) -> None:
+        """Remove a container's records, with its addresses."""
+        write = Write(gone_containers=[record.id])
+        sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+        if sandbox is not None and sandbox.container_id == record.id:
+            await self._sandboxes.forget(sandbox, write)
+        else:
+            await self._state.save(write)
+
+    # Life (see lifecycle) --------------------------------------------------------------------
+
+    async def start(self, reference: str) -> None:
+        await self._lifecycle.start(reference)
+
+    async def stop(self, reference: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        await self._lifecycle.stop(reference, timeout_s=timeout_s, signal=signal)
+
+    async def restart(self, reference: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        await self._lifecycle.restart(reference, timeout_s=timeout_s, signal=signal)
+
+    async def kill(self, reference: str, signal: str = "SIGKILL") -> None:
+        await self._lifecycle.kill(reference, signal)
+
+    async def pause(self, reference: str) -> None:
+        await self._lifecycle.pause(reference)
+
+    async def unpause(self, reference: str) -> None:
+        await self._lifecycle.unpause(reference)
+
+    async def wait(self, reference: str, condition: WaitCondition) -> Awaitable[int]:
+        return self._lifecycle.wait(reference, condition)
+
+    # Changing --------------------------------------------------------------------------------
+
+    async def rename(self, reference: str, name: str) -> None:
+        record = self._state.find_container(reference)
+        if not name:
+            raise InvalidRequest("Neither old nor new names may be empty")
+        name = check_name(name)
+        async with self._state.lock("container names"), self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            if name == record.name:
+                raise InvalidRequest("Renaming a container with the same name as its current name")
+            if (holder := self._named(name)) is not None:
+                raise Conflict(
+                    f'Error when allocating new name: Conflict. The container name "/{name}" is already in '
+                    f'use by container "{holder.id}". You have to remove (or rename) that container to be '
+                    "able to reuse that name."
+                )
+            old = record.name
+            record = replace(record, name=name)
+            await self._state.save(Write(containers=[record]))
+            await self._sandboxes.rename(record)
+        emit_container(self._events, record, "rename", oldName=f"/{old}")
+
+    async def update(self, reference: str, request: UpdateContainer) -> tuple[str, ...]:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            host = record.host_config
+            if request.restart_policy is not None:
+                if host.auto_remove and request.restart_policy.name != "no":
+                    raise InvalidRequest("Restart policy cannot be updated because AutoRemove is enabled")
+                host = replace(host, restart_policy=request.restart_policy)
+            if request.resources is not None:
+                host = replace(host, resources=request.resources)
+                if record.state.is_running:
+                    await self._runtime.update(record.id, request.resources)
+            await self._state.save(Write(containers=[replace(record, host_config=host)]))
+        emit_container(self._events, record, "update")
+        return ()
+
+    async def remove(
+        self, reference: str, *, force: bool = False, volumes: bool = False, link: bool = False
+    ) -> None:
+        record = self._state.find_container(reference)
+        if link:
+            raise InvalidRequest(
+                "removing a link alone is not supported; disconnect the container, or remove it"
+            )
+        if record.state.is_running or record.state.status is ContainerStatus.RESTARTING:
+            if not force:
+                hint = (
+                    "unpause and then stop the container before removal or force remove"
+                    if record.state.status is ContainerStatus.PAUSED
+                    else "stop the container before removing or force remove"
+                )
+                raise Conflict(
+                    f'cannot remove container "{record.name}": container is {record.state.status}: {hint}'
+                )
+            await self._lifecycle.end(record)
+        await self._remove(record.id, volumes=volumes)
+
+    async def _remove_ended(self, container_id: ContainerId) -> None:
+        await self._remove(container_id, volumes=True)
+
+    async def _remove(self, container_id: ContainerId, *, volumes: bool) -> None:
+        async with self._state.lock(container_id):
+            record = self._state.containers.get(container_id)
+            if record is None:
+                return
+            if record.state.is_running:
+                raise Conflict(f'cannot remove container "{record.name}": container is running')
+            # Written first: a daemon killed in the middle goes on removing at its next start.
+            state = replace(record.state, status=ContainerStatus.REMOVING)
+            await self._state.save(Write(containers=[replace(record, state=state)]))
+            await self._runtime.remove(container_id)
+            self._sandboxes.remove_files(record)
+            await self._forget(record)
+        if volumes:
+            await self._remove_anonymous_volumes(record)
+        self._execs.forget(container_id)
+        emit_container(self._events, record, "destroy")
+        self._lifecycle.removed(record)
+
+    async def finish_removal(self, container_id: ContainerId) -> None:
+        """Go on with a removal that a killed daemon began."""
+        await self._remove(container_id, volumes=True)
+
+    async def _remove_anonymous_volumes(self, record: ContainerRecord) -> None:
+        for point in record.mounts:
+            if point.type is not MountType.VOLUME:
+                continue
+            try:
+                volume = await self._volumes.get(point.name)
+                if volume.anonymous and not self.users_of_volume(point.name):
+                    await self._volumes.remove(point.name)
+            except NotFound:
+                continue
+
+    def users_of_volume(self, name: str) -> list[ContainerId]:
+        return [
+            item.id
+            for item in self._state.containers.values()
+            if any(point.name == name for point in item.mounts)
+        ]
+
+    async def prune(self, filters: Filters) -> tuple[tuple[str, ...], int]:
+        filtering.check_names(filters, {"until", "label", "label!"})
+        removed: list[str] = []
+        reclaimed = 0
+        now = self._clock.now_ns()
+        for record in list(self._state.containers.values()):
+            if record.state.is_running or record.state.status is ContainerStatus.RESTARTING:
+                continue
+            created_ns = int(record.created.timestamp() * 1e9)
+            if not filtering.matches_labels(filters, record.config.labels):
+                continue
+            if not filtering.matches_until(filters, created_ns, now):
+                continue
+            try:
+                reclaimed += (await self._runtime.size(record.id)).writable
+                await self._remove(record.id, volumes=False)
+            except CarrickError:
+                continue
+            removed.append(record.id)
+        self._events.emit("container", "prune", "", {"reclaimed": str(reclaimed)})
+        return tuple(removed), reclaimed
+
+    # Ports -----------------------------------------------------------------------------------
+
+    async def add_ports(self, reference: str, bindings: Sequence[PortBinding]) -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            self._check_publishable(record)
+            host = record.host_config
+            fresh = [item for item in bindings if item not in host.port_bindings]
+            after = replace(record, host_config=replace(host, port_bindings=(*host.port_bindings, *fresh)))
+            sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+            if sandbox is None or not sandbox.active:
+                await self._state.save(Write(containers=[after]))
+                return
+            ports = await self._ports.hold(record, sandbox, fresh)
+            added = replace(after, ports=ports)
+            after = replace(after, ports=record.ports + ports)
+            await self._state.save(Write(containers=[after]))
+            await self._ports.publish(self._ports.publishing(added, sandbox))
+        emit_container(self._events, record, "update")
+
+    async def remove_ports(self, reference: str, bindings: Sequence[PortBinding]) -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            gone = [port for port in record.ports if any(_is_of(port, item) for item in bindings)]
+            kept_bindings = tuple(
+                item
+                for item in record.host_config.port_bindings
+                if not any(_same_binding(item, other) for other in bindings)
+            )
+            if not gone and kept_bindings == record.host_config.port_bindings:
+                raise NotFound(f"container {record.name} does not publish that port")
+            after = replace(
+                record,
+                host_config=replace(record.host_config, port_bindings=kept_bindings),
+                ports=tuple(port for port in record.ports if port not in gone),
+            )
+            sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+            if sandbox is not None and sandbox.active and gone:
+                publishing = self._ports.publishing(replace(record, ports=tuple(gone)), sandbox)
+                await self._ports.unpublish(publishing)
+                await self._ports.release(record, publishing.held)
+            await self._state.save(Write(containers=[after]))
+        emit_container(self._events, record, "update")
+
+    @staticmethod
+    def _check_publishable(record: ContainerRecord) -> None:
+        mode = record.host_config.network_mode
+        if mode in _MODES_WITHOUT_NETWORK or mode.startswith("container:"):
+            raise InvalidRequest(
+                f"container {record.name} has no network of its own to publish ports of "
+                f"(network mode {mode.partition(':')[0]})"
+            )
+
+    # Reading ---------------------------------------------------------------------------------
+
+    async def get(self, reference: str) -> ContainerView:
+        record = self._state.find_container(reference)
+        return self._view(record, await self._image(record))
+
+    async def _image(self, record: ContainerRecord) -> Image | None:
+        try:
+            return await self._images.get(record.image_id)
+        except NotFound:
+            return None
+
+    def _view(self, record: ContainerRecord, image: Image | None) -> ContainerView:
+        sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+        directory = self._sandboxes.directory(sandbox.id if sandbox else SandboxId(record.id))
+        ids = {}
+        for item in record.attachments:
+            if network := self._state.network_or_none(item.network):
+                ids[item.network] = network.id
+        mode = record.host_config.network_mode
+        if mode in _MODES_WITHOUT_NETWORK and (network := self._state.network_or_none(mode)):
+            ids[mode] = network.id
+        return ContainerView(
+            record,
+            sandbox,
+            image,
+            network_ids=ids,
+            files={name: str(directory / name) for name in ("hosts", "resolv.conf", "hostname")},
+            log_path=self._runtime.log_path(record.id),
+            exec_ids=self._execs.of(record.id),
+        )
+
+    async def list(
+        self, *, all: bool = False, limit: int = 0, filters: Filters | None = None
+    ) -> list[ContainerView]:
+        wanted = filters or {}
+        matcher = filtering.ContainerMatcher(wanted, self._state)
+        show_all = all or limit > 0 or matcher.names_states
+        found = [
+            record
+            for record in self._state.containers.values()
+            if (show_all or record.state.is_running) and matcher.matches(record)
+        ]
+        found.sort(key=lambda record: record.created, reverse=True)
+        images = {image.id: image for image in await self._images.list()}
+        return [self._view(item, images.get(item.image_id)) for item in (found[:limit] if limit else found)]
+
+    async def size(self, reference: str) -> LayerSize:
+        return await self._runtime.size(self._state.find_container(reference).id)
+
+    async def top(self, reference: str, ps_args: str) -> ProcessTable:
+        return await self._runtime.top(self._running(reference).id, ps_args or "-ef")
+
+    async def stats(self, reference: str) -> ContainerStats:
+        record = self._state.find_container(reference)
+        if not record.state.is_running:
+            return ContainerStats(as_datetime(self._clock.now_ns()))
+        return await self._runtime.stats(record.id)
+
+    def logs(self, reference: str, query: LogQuery) -> AsyncIterator[LogEntry]:
+        return self._runtime.logs(self._state.find_container(reference).id, query)
+
+    async def attach(self, reference: str, *, stdin: bool, logs: bool) -> ConsoleSession:
+        record = self._state.find_container(reference)
+        if record.state.status is ContainerStatus.PAUSED:
+            raise Conflict(f"Container {record.name} is paused, unpause the container before attach.")
+        session = await self._runtime.attach(record.id, stdin=stdin and record.config.open_stdin, logs=logs)
+        emit_container(self._events, record, "attach")
+        return session
+
+    async def resize(self, reference: str, size: ConsoleSize) -> None:
+        await self._runtime.resize(self._running(reference).id, size)
+
+    async def changes(self, reference: str) -> tuple[Change, ...]:
+        return await self._runtime.changes(self._state.find_container(reference).id)
+
+    async def export(self, reference: str) -> AsyncIterator[bytes]:
+        return self._runtime.export(self._state.find_container(reference).id)
+
+    async def stat_path(self, reference: str, path: str) -> PathStat:
+        return await self._runtime.stat_path(self._state.find_container(reference).id, path)
+
+    async def get_archive(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        return await self._runtime.get_archive(self._state.find_container(reference).id, path)
+
+    async def put_archive(
+        self,
+        reference: str,
+        path: str,
+        archive: AsyncIterable[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool = False,
+        copy_uid_gid: bool = False,
+    ) -> None:
+        record = self._state.find_container(reference)
+        await self._runtime.put_archive(
+            record.id,
+            path,
+            archive,
+            no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+            copy_uid_gid=copy_uid_gid,
+        )
+
+    def _running(self, reference: str) -> ContainerRecord:
+        record = self._state.find_container(reference)
+        if not record.state.is_running:
+            raise Conflict(f"container {record.id} is not running")
+        return record
+
+    # Execs -----------------------------------------------------------------------------------
+
+    async def exec_create(self, reference: str, config: ExecConfig) -> str:
+        return await self._execs.create(reference, config)
+
+    async def exec_start(self, exec_id: str, *, size: ConsoleSize | None = None) -> ExecSession:
+        return await self._execs.start(exec_id, size=size)
+
+    async def exec_start_detached(self, exec_id: str) -> None:
+        await self._execs.start_detached(exec_id)
+
+    async def exec_resize(self, exec_id: str, size: ConsoleSize) -> None:
+        await self._execs.resize(exec_id, size)
+
+    async def exec_get(self, exec_id: str) -> ExecView:
+        return self._execs.get(exec_id)
+
+
+def _is_of(port: PublishedPort, binding: PortBinding) -> bool:
+    """Tell whether a published port is one that `binding` names; what it leaves open matches all."""
+    return (
+        (port.container_port, port.protocol) == (binding.container_port, binding.protocol)
+        and (not binding.host_ip or binding.host_ip == port.host_ip)
+        and (not binding.host_port or binding.host_port == str(port.host_port))
+    )
+
+
+def _same_binding(one: PortBinding, asked: PortBinding) -> bool:
+    return (
+        (one.container_port, one.protocol) == (asked.container_port, asked.protocol)
+        and (not asked.host_ip or asked.host_ip == one.host_ip)
+        and (not asked.host_port or one.host_port in {"", asked.host_port})
+    )

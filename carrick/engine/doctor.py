@@ -1,0 +1,218 @@
+"""`carrick doctor`: look for what keeps containers' traffic from flowing, and say the remedy.
+
+Looks, and changes nothing; `fix` repairs what is ours and turns forwarding on.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from ..domains.firewall.foreign import find_obstacles
+from ..domains.sandboxes.files import RESOLVER_ADDRESS
+from ..drivers.registry import DriverRegistry
+from ..host.config import Config
+from ..host.kernel import Kernel
+from ..model.errors import CarrickError
+from .host import Host
+from .state import State
+from .values import Finding
+
+_CONNTRACK_WARNING = 0.8
+
+
+class Doctor:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        state: State,
+        kernel: Kernel,
+        host: Host,
+        drivers: DriverRegistry,
+        converge: Callable[[], Awaitable[list[str]]],
+        enable_forwarding: Callable[[], Awaitable[None]],
+        resolver_is_up: Callable[[], bool],
+        holder_is_up: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._kernel = kernel
+        self._host = host
+        self._drivers = drivers
+        self._converge = converge
+        self._enable_forwarding = enable_forwarding
+        self._resolver_is_up = resolver_is_up
+        self._holder_is_up = holder_is_up
+
+    async def fix(self) -> None:
+        """Repair what is ours to repair: forwarding, and everything that `converge` looks after."""
+        await self._enable_forwarding()
+        await self._converge()
+
+    async def examine(self) -> list[Finding]:
+        """Return a finding per thing looked at, the bad ones first."""
+        findings: list[Finding] = []
+        await self._host.refresh()
+        for check in (
+            self._forwarding,
+            self._foreign_firewalls,
+            self._own_tables,
+            self._bridges,
+            self._processes,
+            self._clashes,
+            self._conntrack,
+            self._resolvers,
+        ):
+            try:
+                findings += await check()
+            except CarrickError as error:
+                findings.append(Finding("error", check.__name__.strip("_").replace("_", " "), str(error)))
+        order = {"error": 0, "warning": 1, "ok": 2}
+        return sorted(findings, key=lambda item: order[item.level])
+
+    async def _forwarding(self) -> list[Finding]:
+        findings = []
+        uses_ipv6 = any(network.enable_ipv6 for network in self._state.networks.values())
+        for key, needed in (("net.ipv4.ip_forward", True), ("net.ipv6.conf.all.forwarding", uses_ipv6)):
+            value = await self._kernel.read_sysctl(key)
+            if value != "1" and needed:
+                findings.append(
+                    Finding(
+                        "error",
+                        key,
+                        "forwarding is off: containers reach nothing beyond their bridge",
+                        f"sysctl -w {key}=1  (or carrick doctor --fix)",
+                    )
+                )
+            elif needed:
+                findings.append(Finding("ok", key, "forwarding is on"))
+        return findings
+
+    def _bridge_names(self) -> list[str]:
+        names = []
+        for network in self._state.networks.values():
+            if network.config_only or network.driver not in self._drivers:
+                continue
+            rules = self._drivers.get(network.driver).firewall_rules(network)
+            if rules is not None:
+                names.append(rules.bridge)
+        return sorted(names)
+
+    async def _foreign_firewalls(self) -> list[Finding]:
+        obstacles = find_obstacles(await self._kernel.list_nft_all(), self._config.name, self._bridge_names())
+        if not obstacles:
+            return [Finding("ok", "other firewalls", "none drops forwarded traffic by default")]
+        return [
+            Finding(
+                "error",
+                f"{item.family} {item.table} {item.chain}",
+                f"{item.owner} drops forwarded traffic by default, that of containers included",
+                item.remedy,
+            )
+            for item in obstacles
+        ]
+
+    async def _own_tables(self) -> list[Finding]:
+        table = f"inet {self._config.name}"
+        if await self._kernel.list_nft(table) is None:
+            return [Finding("error", f"nftables {table}", "the table is gone", "carrick doctor --fix")]
+        return [Finding("ok", f"nftables {table}", "in force")]
+
+    async def _bridges(self) -> list[Finding]:
+        links = self._host.view.state.links
+        findings = []
+        for name in self._bridge_names():
+            link = links.get(name)
+            if link is None:
+                findings.append(Finding("error", name, "the bridge is gone", "carrick doctor --fix"))
+            elif not link.up:
+                findings.append(Finding("error", name, "the bridge is down", "carrick doctor --fix"))
+        known = {str(item) for item in self._state.networks}
+        wanted = {e.host_interface for s in self._state.sandboxes.values() if s.active for e in s.endpoints}
+        for link in links.values():
+            mark = link.alias.removeprefix("carrick:")
+            if mark != link.alias and mark not in known and link.name not in wanted:
+                findings.append(
+                    Finding("warning", link.name, "a leftover interface of ours", "carrick doctor --fix")
+                )
+        return findings or [Finding("ok", "bridges", f"{len(self._bridge_names())} as they should be")]
+
+    async def _processes(self) -> list[Finding]:
+        findings = []
+        for name, is_up, effect in (
+            ("carrick-dns", self._resolver_is_up(), "names are not updated"),
+            ("carrick-ports", self._holder_is_up(), "no port can be published"),
+        ):
+            if is_up:
+                findings.append(Finding("ok", name, "running"))
+            else:
+                findings.append(
+                    Finding(
+                        "error", name, f"does not answer: {effect}", "see the daemon's log; it is restarted"
+                    )
+                )
+        return findings
+
+    async def _clashes(self) -> list[Finding]:
+        """Subnets of ours that a route or address of the host has come to overlap since."""
+        own = frozenset(
+            link.name
+            for link in self._host.view.state.links.values()
+            if link.alias.startswith("carrick:") or link.name in self._bridge_names()
+        )
+        occupied = self._host.occupied(own)
+        findings = []
+        for network in self._state.networks.values():
+            for pool in network.pools:
+                for route in occupied.routes:
+                    if (
+                        network.driver == "bridge"
+                        and route.destination.version == pool.version
+                        and route.destination.prefixlen > 1
+                        and pool.network.overlaps(route.destination)
+                    ):
+                        findings.append(
+                            Finding(
+                                "warning",
+                                f"network {network.name} ({pool.subnet})",
+                                f"overlaps the route {route.destination} via {route.interface}",
+                                "create the network anew with another --subnet, or set default_address_pools",
+                            )
+                        )
+        return findings or [Finding("ok", "subnets", "no network overlaps a route of the host")]
+
+    async def _conntrack(self) -> list[Finding]:
+        used = await self._kernel.read_sysctl("net.netfilter.nf_conntrack_count")
+        limit = await self._kernel.read_sysctl("net.netfilter.nf_conntrack_max")
+        if not used or not limit or int(limit) == 0:
+            return []
+        if int(used) > int(limit) * _CONNTRACK_WARNING:
+            return [
+                Finding(
+                    "warning",
+                    "conntrack",
+                    f"{used} of {limit} flows: new connections will be dropped soon",
+                    f"sysctl -w net.netfilter.nf_conntrack_max={int(limit) * 4}",
+                )
+            ]
+        return [Finding("ok", "conntrack", f"{used} of {limit} flows")]
+
+    async def _resolvers(self) -> list[Finding]:
+        servers = self._host.resolv_conf().servers
+        if not servers:
+            return [
+                Finding(
+                    "warning",
+                    "/etc/resolv.conf",
+                    "names no server: containers resolve each other, and nothing else",
+                    "add a nameserver, or set dns in the daemon's configuration",
+                )
+            ]
+        if RESOLVER_ADDRESS in servers:
+            return [
+                Finding(
+                    "error",
+                    "/etc/resolv.conf",
+                    f"names {RESOLVER_ADDRESS}, which is a container's own resolver",
+                    "name the host's real servers",
+                )
+            ]
+        return [Finding("ok", "/etc/resolv.conf", "servers " + ", ".join(servers))]

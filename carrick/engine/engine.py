@@ -1,0 +1,262 @@
+"""The engine as doors see it: its services together, and its life from start to stop."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ..drivers.registry import DriverRegistry
+from ..host.config import Config
+from ..host.kernel import Kernel
+from ..host.portholder.contract import PortHolder
+from ..host.runtime.api import ImageStore, Runtime, VolumeStore
+from ..host.store.contract import Store
+from ..model.networks import EndpointSettings
+from ..model.steps import Plan
+from .addresses import Addresses
+from .clock import Clock, as_datetime
+from .connections import ConnectionService
+from .containers import ContainerService
+from .doctor import Doctor
+from .events import EventBus
+from .firewall import FirewallService
+from .host import Host
+from .lifecycle import Lifecycle
+from .names import NameService
+from .networks import NetworkService
+from .objects import ImageService, VolumeService
+from .ports import PortService
+from .reconcile import Reconciler
+from .sandboxes import SandboxService
+from .state import State
+from .system import SystemService
+from .tasks import TaskOwner
+from .values import Created, CreateNetwork, Filters, NetworkView
+
+_log = logging.getLogger(__name__)
+_DRIFT_PAUSE_S = 0.3
+_INSPECT_EVERY_S = 60.0
+
+
+class NetworksDoor:
+    """Networks and connections as one object, as doors want them."""
+
+    def __init__(self, networks: NetworkService, connections: ConnectionService) -> None:
+        self._networks = networks
+        self._connections = connections
+
+    async def create(self, request: CreateNetwork) -> Created:
+        return await self._networks.create(request)
+
+    async def plan(self, request: CreateNetwork) -> Plan:
+        return await self._networks.plan(request)
+
+    async def get(self, reference: str) -> NetworkView:
+        return await self._networks.get(reference)
+
+    async def list(self, filters: Filters) -> list[NetworkView]:
+        return await self._networks.list(filters)
+
+    async def remove(self, reference: str) -> None:
+        await self._networks.remove(reference)
+
+    async def prune(self, filters: Filters) -> tuple[str, ...]:
+        return await self._networks.prune(filters)
+
+    async def connect(self, reference: str, container: str, settings: EndpointSettings) -> None:
+        await self._connections.connect(reference, container, settings)
+
+    async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
+        await self._connections.disconnect(reference, container, force=force)
+
+
+class CarrickEngine:
+    """Builds every service from the effects it is given; implements `contract.Engine`."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        kernel: Kernel,
+        runtime: Runtime,
+        images: ImageStore,
+        volumes: VolumeStore,
+        holder: PortHolder,
+        drivers: DriverRegistry,
+        clock: Clock,
+        host_id: str,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        resolver_is_up: Callable[[], bool] = lambda: True,
+        holder_is_up: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._runtime = runtime
+        self._image_store = images
+        self._tasks = TaskOwner()
+        self._changed = asyncio.Event()
+        self.state = State(store)
+        self.names = NameService(default_network_names=config.default_network_names)
+        self._bus = EventBus(clock)
+        self._addresses = Addresses(self.state, clock)
+        self._host = Host(kernel, config.name, resolv_conf)
+        self._network_service = NetworkService(
+            config=config,
+            state=self.state,
+            addresses=self._addresses,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            names=self.names,
+            events=self._bus,
+            clock=clock,
+            host_id=host_id,
+        )
+        sandboxes = SandboxService(
+            config=config,
+            state=self.state,
+            addresses=self._addresses,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            names=self.names,
+            events=self._bus,
+        )
+        self.ports = PortService(
+            config=config, state=self.state, drivers=drivers, kernel=kernel, holder=holder
+        )
+        self._lifecycle = Lifecycle(
+            state=self.state,
+            runtime=runtime,
+            sandboxes=sandboxes,
+            ports=self.ports,
+            names=self.names,
+            events=self._bus,
+            tasks=self._tasks,
+        )
+        firewall = FirewallService(
+            config=config,
+            state=self.state,
+            drivers=drivers,
+            kernel=kernel,
+            ports=self.ports,
+            sandboxes=sandboxes,
+        )
+        self.containers = ContainerService(
+            state=self.state,
+            runtime=runtime,
+            images=images,
+            volumes=volumes,
+            lifecycle=self._lifecycle,
+            sandboxes=sandboxes,
+            ports=self.ports,
+            events=self._bus,
+            clock=clock,
+        )
+        self.reconciler = Reconciler(
+            config=config,
+            state=self.state,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            runtime=runtime,
+            sandboxes=sandboxes,
+            firewall=firewall,
+            lifecycle=self._lifecycle,
+            containers=self.containers,
+            names=self.names,
+            clock=clock,
+            tasks=self._tasks,
+        )
+        self.networks = NetworksDoor(
+            self._network_service,
+            ConnectionService(state=self.state, sandboxes=sandboxes, ports=self.ports, events=self._bus),
+        )
+        self.images = ImageService(
+            state=self.state, images=images, runtime=runtime, events=self._bus, clock=clock
+        )
+        self.volumes = VolumeService(state=self.state, volumes=volumes, events=self._bus)
+        self.system = SystemService(
+            config=config,
+            state=self.state,
+            drivers=drivers,
+            events=self._bus,
+            doctor=Doctor(
+                config=config,
+                state=self.state,
+                kernel=kernel,
+                host=self._host,
+                drivers=drivers,
+                converge=self.reconciler.converge,
+                enable_forwarding=self.reconciler.enable_forwarding,
+                resolver_is_up=resolver_is_up,
+                holder_is_up=holder_is_up,
+            ),
+            started=as_datetime(clock.now_ns()),
+            host_id=host_id,
+        )
+
+    async def prepare(self) -> None:
+        """Read the records and make the host as they say. After this, requests may come."""
+        leases, pools, broken = await self.state.load()
+        for problem in broken:
+            _log.error("%s", problem)
+        self._addresses.load(self.state.networks.values(), leases, pools)
+        await self._image_store.open()
+        await self._runtime.open()
+        await self.ports.read_range()
+        await self._host.refresh()
+        await self._network_service.ensure_predefined()
+        await self.reconciler.enable_forwarding()
+        await self.reconciler.adopt_containers()
+        await self.reconciler.converge()
+        self.reconciler.announce_names()
+        self.reconciler.remove_leftover_files()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the engine's own tasks for the length of the block."""
+        async with asyncio.TaskGroup() as group:
+            watchers = [
+                group.create_task(self._lifecycle.watch_exits(), name="exits"),
+                group.create_task(self._watch_drift(), name="drift"),
+                group.create_task(self._inspect_regularly(), name="inspection"),
+            ]
+            self.reconciler.start_wanted()
+            try:
+                yield
+            finally:
+                for task in watchers:
+                    task.cancel()
+                await self._tasks.close()
+                await self._runtime.close()
+
+    def notice(self, reason: str) -> None:
+        """Somebody else changed the network of the host: look soon."""
+        _log.info("looking for drift: %s", reason)
+        self._changed.set()
+
+    async def _watch_drift(self) -> None:
+        pause = _DRIFT_PAUSE_S
+        while True:
+            await self._changed.wait()
+            # What changes comes in crowds (a firewall's reload); and whoever changes for ever is
+            # answered ever less often.
+            await asyncio.sleep(pause)
+            self._changed.clear()
+            repaired: Sequence[str] = ()
+            try:
+                repaired = await self.reconciler.converge()
+                repaired = [*repaired, *await self.reconciler.inspect_sandboxes()]
+            except Exception:
+                _log.exception("repairing after drift failed")
+            pause = min(pause * 2, 10.0) if repaired else _DRIFT_PAUSE_S
+
+    async def _inspect_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_INSPECT_EVERY_S)
+            try:
+                for line in await self.reconciler.inspect_sandboxes():
+                    _log.warning("repaired: %s", line)
+            except Exception:
+                _log.exception("inspecting sandboxes failed")

@@ -1,0 +1,110 @@
+"""The firewall as a whole: what should be in it, computed from the records, and put in force at once.
+
+Creating a network or publishing a port changes only its own elements; this is the other way, for start,
+repair and drift: everything of ours is replaced in one transaction, so no packet meets a half-made table.
+"""
+
+import logging
+
+from ..domains.firewall import Firewall, Link, NetworkRules, OpenPort, Publication, render_all
+from ..domains.firewall.table import is_network_chain
+from ..drivers.registry import DriverRegistry
+from ..host.config import Config
+from ..host.kernel import Kernel
+from ..model.steps import Nft
+from .ports import PortService
+from .sandboxes import SandboxService
+from .state import State
+
+_log = logging.getLogger(__name__)
+
+
+class FirewallService:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        state: State,
+        drivers: DriverRegistry,
+        kernel: Kernel,
+        ports: PortService,
+        sandboxes: SandboxService,
+    ) -> None:
+        self._table = config.name
+        self._state = state
+        self._drivers = drivers
+        self._kernel = kernel
+        self._ports = ports
+        self._sandboxes = sandboxes
+
+    def desired(self) -> Firewall:
+        """Return what the tables should hold."""
+        rules: dict[str, NetworkRules] = {}
+        for network in self._state.networks.values():
+            if network.config_only or network.driver not in self._drivers:
+                continue
+            found = self._drivers.get(network.driver).firewall_rules(network)
+            if found is not None:
+                rules[network.id] = found
+        publications: list[Publication] = []
+        open_ports: list[OpenPort] = []
+        isolated: list[str] = []
+        for sandbox in self._state.sandboxes.values():
+            if not sandbox.active:
+                continue
+            for endpoint in sandbox.endpoints:
+                network_rules = rules.get(endpoint.network_id)
+                if network_rules is not None and not network_rules.inter_container:
+                    isolated.append(endpoint.host_interface)
+            record = self._state.containers.get(sandbox.container_id)
+            if record is not None and record.ports:
+                publishing = self._ports.publishing(record, sandbox)
+                publications += publishing.publications
+                open_ports += publishing.open_ports
+        return Firewall(
+            table=self._table,
+            networks=tuple(rules.values()),
+            publications=tuple(sorted(set(publications))),
+            open_ports=tuple(sorted(set(open_ports))),
+            linked=self._links(rules),
+            isolated=tuple(sorted(isolated)),
+        )
+
+    def _links(self, rules: dict[str, NetworkRules]) -> tuple[Link, ...]:
+        """Return what linked containers may reach on networks with ICC off: the target's exposed ports."""
+        found = set()
+        for sandbox in self._state.sandboxes.values():
+            record = self._state.containers.get(sandbox.container_id)
+            if not sandbox.active or record is None:
+                continue
+            for target, _, endpoint in self._sandboxes.links(record, sandbox):
+                other = self._state.sandboxes.get(target.sandbox_id) if target.sandbox_id else None
+                theirs = other.endpoint(endpoint.network_id) if other and other.active else None
+                network_rules = rules.get(endpoint.network_id)
+                if theirs is None or network_rules is None or network_rules.inter_container:
+                    continue
+                for text in target.config.exposed_ports:
+                    port, _, protocol = text.partition("/")
+                    if port.isdigit() and endpoint.ipv4 and theirs.ipv4:
+                        found.add(
+                            Link(endpoint.ipv4_address, theirs.ipv4_address, protocol or "tcp", int(port))
+                        )
+        return tuple(sorted(found))
+
+    async def replace_all(self) -> None:
+        """Make the tables what they should be, whatever they are. The lock `networks` is held.
+
+        Ports have a lock of their own: what is published meanwhile must not be lost to an older picture.
+        """
+        async with self._state.lock("firewall"):
+            await self._replace_all()
+
+    async def _replace_all(self) -> None:
+        desired = self.desired()
+        keep = {name for rules in desired.networks for name in (f"into_{rules.key}", f"outof_{rules.key}")}
+        stale = []
+        for item in await self._kernel.list_nft(f"inet {self._table}") or ():
+            chain = item.get("chain", {}).get("name", "")
+            if chain and is_network_chain(chain) and chain not in keep:
+                stale.append(chain)
+        await self._kernel.apply([Nft(render_all(desired, stale))])

@@ -1,0 +1,92 @@
+"""What the engine knows of its host: links, routes and resolvers, read when they matter and kept.
+
+A hot path (an attach) uses what is kept and reads nothing; `refresh` is for creating networks and for
+reconciling.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+from ..domains.ipam import Address, HostAddress, HostState, Route
+from ..domains.sandboxes.files import ResolvConf, parse_resolv_conf
+from ..drivers.contract import HostView
+from ..host.kernel import Kernel
+from ..model.steps import NamespaceState, RouteState
+
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
+_DEFAULT_MTU = 1500
+
+
+class Host:
+    def __init__(self, kernel: Kernel, table: str, resolv_conf: Path = _RESOLV_CONF) -> None:
+        self._kernel = kernel
+        self._resolv_conf = resolv_conf
+        self._view = HostView(table=table)
+
+    @property
+    def hot_view(self) -> HostView:
+        """The view for making what surely is not there: no links, the MTU as last seen."""
+        return replace(self._view, state=NamespaceState())
+
+    @property
+    def view(self) -> HostView:
+        """The view as last read."""
+        return self._view
+
+    async def refresh(self) -> HostView:
+        state = await self._kernel.read()
+        self._view = replace(self._view, state=state, mtu=route_mtu(state))
+        return self._view
+
+    def resolv_conf(self) -> ResolvConf:
+        """Return the host's resolver settings; systemd-resolved's real servers instead of its stub."""
+        try:
+            found = parse_resolv_conf(self._resolv_conf.read_text())
+            if found.servers == ("127.0.0.53",) and _SYSTEMD_RESOLV_CONF.exists():
+                found = parse_resolv_conf(_SYSTEMD_RESOLV_CONF.read_text())
+        except OSError:
+            return ResolvConf()
+        return found
+
+    def occupied(self, own_links: frozenset[str]) -> HostState:
+        """Return every address and route of the host, but for those of `own_links`, and its resolvers."""
+        state = self._view.state
+        servers: list[Address] = []
+        for server in self.resolv_conf().servers:
+            try:
+                servers.append(ip_address(server.partition("%")[0]))
+            except ValueError:
+                continue
+        return HostState(
+            routes=tuple(
+                Route(ip_network(route.destination), route.link, route.via)
+                for route in state.routes
+                if route.destination not in {"default", "::/0"} and route.link not in own_links
+            ),
+            addresses=tuple(
+                HostAddress(ip_interface(address).ip, link.name)
+                for link in state.links.values()
+                if link.name not in own_links
+                for address in sorted(link.addresses)
+            ),
+            nameservers=tuple(servers),
+        )
+
+
+def route_mtu(state: NamespaceState) -> int:
+    """Return the MTU of the route to the outside: the default route's own, or its link's."""
+
+    def metric(route: RouteState) -> int:
+        return route.metric
+
+    for destination in ("default", "::/0"):
+        candidates = [route for route in state.routes if route.destination == destination]
+        for route in sorted(candidates, key=metric):
+            if route.mtu:
+                return route.mtu
+            link = state.links.get(route.link)
+            if link is not None and link.mtu:
+                return link.mtu
+    return _DEFAULT_MTU

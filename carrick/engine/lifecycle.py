@@ -1,0 +1,556 @@
+"""Start, stop and end containers: the one place where a container's network and its process meet.
+
+The order of a start: write what should be (addresses, ports), make the namespace, build links and process
+side by side, publish ports and names, let the command run. The undoing is in one place (`tear_down`), which a
+failed start, an exit, and the repair after a killed daemon all use.
+
+Locks: a container's lock is held while its records change hands. Whoever waits for an exit does not hold
+it, because handling the exit needs it.
+"""
+
+import asyncio
+import logging
+import signal as signals
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from ..domains.sandboxes.links import link_environment
+from ..host.runtime.api import (
+    CannotStart,
+    ExitEvent,
+    FileMount,
+    LaunchRequest,
+    ProcessStatus,
+    Runtime,
+)
+from ..model.containers import (
+    ContainerState,
+    ContainerStatus,
+    RestartPolicyName,
+)
+from ..model.errors import (
+    CarrickError,
+    Conflict,
+    Failed,
+    InvalidRequest,
+    NotFound,
+    NotModified,
+)
+from ..model.ids import ContainerId, SandboxId, short
+from ..model.networks import Sandbox
+from .events import EventBus
+from .names import NameService
+from .ports import PortService
+from .sandboxes import SandboxService, hostname
+from .state import State, Write
+from .tasks import TaskOwner
+from .values import ContainerRecord, WaitCondition
+
+_log = logging.getLogger(__name__)
+_STOP_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 30.0
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 60.0
+_STABLE_AFTER_S = 10.0
+
+
+class Lifecycle:
+    def __init__(
+        self,
+        *,
+        state: State,
+        runtime: Runtime,
+        sandboxes: SandboxService,
+        ports: PortService,
+        names: NameService,
+        events: EventBus,
+        tasks: TaskOwner,
+    ) -> None:
+        self._state = state
+        self._runtime = runtime
+        self._sandboxes = sandboxes
+        self._ports = ports
+        self._names = names
+        self._events = events
+        self._tasks = tasks
+        self._exit_waiters: dict[ContainerId, set[asyncio.Future[int]]] = {}
+        self._removal_waiters: dict[ContainerId, set[asyncio.Future[int]]] = {}
+        self._delays: dict[ContainerId, float] = {}
+        self._restarts: dict[ContainerId, asyncio.Task[None]] = {}
+        self.remove_when_ended: Callable[[ContainerId], Awaitable[None]] | None = None
+
+    # Starting --------------------------------------------------------------------------------
+
+    async def start(self, reference: str) -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            _check_startable(record)
+            self._cancel_restart(record.id)
+            self._delays.pop(record.id, None)
+            await self._start(replace(record, wanted=True, restart_count=0))
+
+    async def _start(self, record: ContainerRecord) -> None:
+        """Start a container whose lock is held."""
+        sandbox = await self._sandbox_for(record)
+        joins = record.host_config.network_mode.startswith("container:")
+        write = Write(containers=[record])
+        owned: Sandbox | None = None
+        try:
+            if sandbox is not None and not joins:
+                sandbox = owned = await self._sandboxes.plan_up(record, sandbox, write)
+                bindings = self._ports.bindings(record)
+                ports = await self._ports.hold(record, owned, bindings)
+                if ports:
+                    record = replace(record, ports=ports)
+                    await self._state.save(Write(containers=[record]))
+            else:
+                await self._state.save(write)
+            started_at, pid = await self._launch(record, sandbox, owned)
+        except (CarrickError, OSError) as error:
+            # The daemon's own view may have moved on while we waited: undo on what is stored now.
+            await self._fail(record, error)
+            raise
+        state = ContainerState(
+            status=ContainerStatus.RUNNING, pid=pid, started_at=started_at, finished_at=None
+        )
+        record = replace(record, state=state, has_been_started=True)
+        await self._state.save(Write(containers=[record]))
+        if owned is not None:
+            for endpoint in owned.endpoints:
+                self._emit_network(record, endpoint.network_id, "connect")
+        self._emit(record, "start")
+
+    async def _launch(
+        self, record: ContainerRecord, sandbox: Sandbox | None, owned: Sandbox | None
+    ) -> tuple[datetime, int]:
+        if owned is not None:
+            self._sandboxes.write_files(record, owned)
+            await self._sandboxes.open(owned)
+            self._sandboxes.publish_names(record, owned)
+        elif sandbox is None:
+            self._sandboxes.write_files(record, None)
+        request = self._launch_request(record, sandbox)
+        launch = asyncio.create_task(self._runtime.create(request), name=f"create {record.name}")
+        try:
+            if owned is not None:
+                # Links and process are made side by side; neither needs the other, only the namespace.
+                await self._sandboxes.bring_up(owned)
+                await self._ports.publish(self._ports.publishing(record, owned))
+                await self._names.flush()
+            launched = await launch
+        except BaseException:
+            launch.cancel()
+            await asyncio.gather(launch, return_exceptions=True)
+            raise
+        for warning in launched.warnings:
+            _log.warning("container %s: %s", record.name, warning)
+        return await self._runtime.start(record.id), launched.pid
+
+    def _launch_request(self, record: ContainerRecord, sandbox: Sandbox | None) -> LaunchRequest:
+        directory = self._sandboxes.directory(sandbox.id if sandbox else SandboxId(record.id))
+        host = record.host_config
+        files = tuple(
+            FileMount(directory / name, f"/etc/{name}") for name in ("hosts", "resolv.conf", "hostname")
+        )
+        shares_names = host.network_mode.startswith("container:")
+        target = self._state.containers.get(sandbox.container_id) if sandbox and shares_names else None
+        return LaunchRequest(
+            container_id=record.id,
+            image_id=record.image_id,
+            config=record.config,
+            host_config=host,
+            hostname="" if host.uts_mode == "host" else hostname(target or record),
+            netns=Path(sandbox.netns) if sandbox else None,
+            files=files,
+            mounts=record.mounts,
+            extra_env=tuple(self._link_environment(record, sandbox)),
+            pid_of=self._container_of(host.pid_mode),
+            ipc_of=self._container_of(host.ipc_mode),
+        )
+
+    def _container_of(self, mode: str) -> ContainerId | None:
+        kind, _, reference = mode.partition(":")
+        return self._state.find_container(reference).id if kind == "container" else None
+
+    def _link_environment(self, record: ContainerRecord, sandbox: Sandbox | None) -> list[str]:
+        """Return the variables of links on the default network, as Docker has always given them."""
+        if sandbox is None or sandbox.container_id != record.id:
+            return []
+        lines: list[str] = []
+        for target, alias, endpoint in self._sandboxes.links(record, sandbox):
+            other = self._state.sandboxes.get(target.sandbox_id) if target.sandbox_id else None
+            theirs = other.endpoint(endpoint.network_id) if other and other.active else None
+            if endpoint.network_name == "bridge" and theirs is not None:
+                lines += link_environment(
+                    record.name,
+                    alias,
+                    theirs.ipv4_address,
+                    target.config.exposed_ports,
+                    target.config.env,
+                )
+        return lines
+
+    async def _sandbox_for(self, record: ContainerRecord) -> Sandbox | None:
+        """Return the sandbox a container is to be in: its own, another's, or None for the host's."""
+        mode = record.host_config.network_mode
+        if mode == "host":
+            return None
+        if not mode.startswith("container:"):
+            assert record.sandbox_id is not None  # set at create for every other mode
+            return self._state.sandboxes[record.sandbox_id]
+        target = self._state.find_container(mode.partition(":")[2])
+        if not target.state.is_running:
+            raise Conflict(
+                f"cannot join network namespace of a non running container: container {target.name} is "
+                f"{target.state.status}"
+            )
+        if target.sandbox_id is None:
+            return None
+        if target.sandbox_id != record.sandbox_id:
+            await self._state.save(Write(containers=[replace(record, sandbox_id=target.sandbox_id)]))
+        return self._state.sandboxes[target.sandbox_id]
+
+    async def _fail(self, record: ContainerRecord, error: Exception) -> None:
+        """Undo a start that failed; the container is as it was, with the reason in its state."""
+        await self.tear_down(record)
+        current = self._state.containers[record.id]
+        code = error.exit_code if isinstance(error, CannotStart) else 128
+        state = replace(
+            current.state,
+            # A container that never ran stays "created", as Docker leaves it.
+            status=ContainerStatus.EXITED if current.has_been_started else ContainerStatus.CREATED,
+            pid=0,
+            exit_code=code,
+            error=str(error),
+        )
+        await self._state.save(Write(containers=[replace(current, state=state, wanted=False)]))
+
+    # Ending ----------------------------------------------------------------------------------
+
+    async def tear_down(self, record: ContainerRecord) -> None:
+        """Give back all that running took: names, ports, endpoints, process, mounts. Repeatable."""
+        record = self._state.containers.get(record.id, record)
+        sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+        if sandbox is not None and sandbox.container_id == record.id and sandbox.active:
+            publishing = self._ports.publishing(record, sandbox) if record.ports else None
+            # The records first: what a killed daemon leaves in the kernel then is nobody's, and is removed.
+            await self._state.save(
+                Write(sandboxes=[replace(sandbox, active=False)], containers=[replace(record, ports=())])
+            )
+            self._sandboxes.withdraw_names(sandbox)
+            if publishing is not None:
+                await self._ports.unpublish(publishing)
+                await self._ports.release(record)
+            errors = await self._sandboxes.bring_down(
+                sandbox, keep_namespace=self._has_companions(record, sandbox)
+            )
+            for error in errors:
+                _log.warning("taking the network of %s down: %s", record.name, error)
+            await self._names.flush()
+            for endpoint in sandbox.endpoints:
+                self._emit_network(record, endpoint.network_id, "disconnect")
+        await self._runtime.release(record.id)
+
+    def _has_companions(self, record: ContainerRecord, sandbox: Sandbox) -> bool:
+        """Whether running containers share the sandbox (`container:ID`): then its namespace stays."""
+        return any(
+            other.id != record.id and other.state.is_running
+            for other in self._state.containers_in(sandbox.id)
+        )
+
+    async def watch_exits(self) -> None:
+        """Handle every exit, also those from before this daemon started. Runs until cancelled."""
+        async for event in self._runtime.exits():
+            self._tasks.start(self._on_exit(event), f"exit of {short(event.container_id)}")
+
+    async def _on_exit(self, event: ExitEvent) -> None:
+        record = self._state.containers.get(event.container_id)
+        if record is None:
+            await self._runtime.remove(event.container_id)
+            return
+        async with self._state.lock(record.id):
+            record = self._state.containers.get(record.id)
+            if record is None:
+                return
+            if not record.state.is_running:
+                # It ended while it was being started, or was ended by a repair: give back and be done.
+                observed = await self._runtime.state(record.id)
+                if observed.status is ProcessStatus.EXITED:
+                    await self.tear_down(record)
+                return
+            await self.ended(record, event)
+
+    async def ended(self, record: ContainerRecord, event: ExitEvent) -> None:
+        """Record an exit, give everything back, and do what the restart policy says. Lock held."""
+        state = replace(
+            record.state,
+            status=ContainerStatus.EXITED,
+            pid=0,
+            exit_code=event.exit_code,
+            oom_killed=event.oom_killed,
+            finished_at=event.finished_at,
+        )
+        if event.oom_killed:
+            self._emit(record, "oom")
+        await self.tear_down(record)
+        record = replace(self._state.containers[record.id], state=state)
+        restarts = _should_restart(record)
+        if restarts:
+            record = replace(record, state=replace(state, status=ContainerStatus.RESTARTING))
+        elif not record.host_config.auto_remove:
+            record = replace(record, wanted=record.wanted and _restarts_on_boot(record))
+        await self._state.save(Write(containers=[record]))
+        self._emit(record, "die", exitCode=str(event.exit_code))
+        for waiter in self._exit_waiters.pop(record.id, set()):
+            if not waiter.done():
+                waiter.set_result(event.exit_code)
+        if restarts:
+            self._schedule_restart(record)
+        elif record.host_config.auto_remove and self.remove_when_ended is not None:
+            self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
+
+    async def _auto_remove(self, container_id: ContainerId) -> None:
+        assert self.remove_when_ended is not None
+        try:
+            await self.remove_when_ended(container_id)
+        except NotFound:
+            return
+
+    def _schedule_restart(self, record: ContainerRecord) -> None:
+        started = record.state.started_at
+        finished = record.state.finished_at
+        delay = self._delays.get(record.id, _FIRST_DELAY_S)
+        if started and finished and (finished - started).total_seconds() > _STABLE_AFTER_S:
+            delay = _FIRST_DELAY_S
+        self._delays[record.id] = min(delay * 2, _LONGEST_DELAY_S)
+        self._restarts[record.id] = self._tasks.start(
+            self._restart_later(record.id, delay), f"restart {record.name}"
+        )
+
+    def _cancel_restart(self, container_id: ContainerId) -> None:
+        task = self._restarts.pop(container_id, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    async def _restart_later(self, container_id: ContainerId, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        async with self._state.lock(container_id):
+            record = self._state.containers.get(container_id)
+            if record is None or record.state.status is not ContainerStatus.RESTARTING:
+                return
+            self._restarts.pop(container_id, None)
+            try:
+                await self._start(replace(record, restart_count=record.restart_count + 1))
+            except CarrickError as error:
+                _log.warning("restarting %s: %s", record.name, error)
+
+    async def restart_after_boot(self, record: ContainerRecord) -> None:
+        """Start a container that should run and does not, when the daemon starts. Lock not held."""
+        async with self._state.lock(record.id):
+            current = self._state.containers.get(record.id)
+            if current is None or current.state.is_running:
+                return
+            try:
+                await self._start(current)
+            except CarrickError as error:
+                _log.error("starting %s at the daemon's start: %s", record.name, error)
+
+    # Asking for an end -----------------------------------------------------------------------
+
+    async def stop(self, reference: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            self._cancel_restart(record.id)
+            if record.state.status is ContainerStatus.RESTARTING:
+                state = replace(record.state, status=ContainerStatus.EXITED)
+                await self._state.save(Write(containers=[replace(record, wanted=False, state=state)]))
+                self._emit(record, "stop")
+                return
+            if not record.state.is_running:
+                raise NotModified(f"container {record.name} is not running")
+            await self._state.save(Write(containers=[replace(record, wanted=False)]))
+            was_paused = record.state.status is ContainerStatus.PAUSED
+        number = parse_signal(signal or record.config.stop_signal or "SIGTERM")
+        seconds = timeout_s if timeout_s is not None else record.config.stop_timeout_s
+        seconds = _STOP_TIMEOUT_S if seconds is None else seconds
+        if not await self._signal_and_wait(record, number, seconds, resume=was_paused):
+            await self._signal_and_wait(record, signals.SIGKILL, _KILL_TIMEOUT_S)
+        self._emit(record, "stop")
+
+    async def _signal_and_wait(
+        self, record: ContainerRecord, number: int, seconds: float, *, resume: bool = False
+    ) -> bool:
+        """Send a signal and wait for the exit to be handled; return whether it was in time."""
+        waiter = self._exit_waiter(record.id)
+        try:
+            await self._runtime.kill(record.id, number)
+            self._emit(record, "kill", signal=str(int(number)))
+            if resume:
+                await self._runtime.resume(record.id)
+        except (Conflict, NotFound):
+            pass  # It has ended just now; its exit is being handled.
+        current = self._state.containers.get(record.id)
+        if current is None or not current.state.is_running:
+            return True
+        try:
+            async with asyncio.timeout(None if seconds < 0 else seconds):
+                await asyncio.shield(waiter)
+        except TimeoutError:
+            return False
+        return True
+
+    async def kill(self, reference: str, signal: str = "SIGKILL") -> None:
+        record = self._state.find_container(reference)
+        number = parse_signal(signal or "SIGKILL")
+        if not record.state.is_running:
+            raise Conflict(f"Container {record.id} is not running")
+        if number == signals.SIGKILL:
+            # A kill is a wish that it end: the restart policy `unless-stopped` respects it.
+            async with self._state.lock(record.id):
+                current = self._state.find_container(record.id)
+                await self._state.save(Write(containers=[replace(current, wanted=False)]))
+            await self._signal_and_wait(record, number, _KILL_TIMEOUT_S)
+            return
+        await self._runtime.kill(record.id, number)
+        self._emit(record, "kill", signal=str(number))
+
+    async def end(self, record: ContainerRecord) -> None:
+        """Kill a container and return when its exit is handled (for `rm -f`)."""
+        async with self._state.lock(record.id):
+            self._cancel_restart(record.id)
+            current = self._state.find_container(record.id)
+            await self._state.save(Write(containers=[replace(current, wanted=False)]))
+        if current.state.is_running and not await self._signal_and_wait(
+            record, signals.SIGKILL, _KILL_TIMEOUT_S
+        ):
+            raise Failed(f"container {record.name} could not be killed within {_KILL_TIMEOUT_S:.0f} s")
+
+    async def restart(self, reference: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        record = self._state.find_container(reference)
+        with suppress(NotModified):
+            await self.stop(record.id, timeout_s=timeout_s, signal=signal)
+        with suppress(NotModified):
+            await self.start(record.id)
+        self._emit(self._state.find_container(record.id), "restart")
+
+    async def pause(self, reference: str) -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            if not record.state.is_running:
+                raise Conflict(f"Container {record.id} is not running")
+            if record.state.status is ContainerStatus.PAUSED:
+                raise Conflict(f"Container {record.id} is already paused")
+            await self._runtime.pause(record.id)
+            state = replace(record.state, status=ContainerStatus.PAUSED)
+            await self._state.save(Write(containers=[replace(record, state=state)]))
+        self._emit(record, "pause")
+
+    async def unpause(self, reference: str) -> None:
+        record = self._state.find_container(reference)
+        async with self._state.lock(record.id):
+            record = self._state.find_container(record.id)
+            if record.state.status is not ContainerStatus.PAUSED:
+                raise Conflict(f"Container {record.id} is not paused")
+            await self._runtime.resume(record.id)
+            state = replace(record.state, status=ContainerStatus.RUNNING)
+            await self._state.save(Write(containers=[replace(record, state=state)]))
+        self._emit(record, "unpause")
+
+    # Waiting ---------------------------------------------------------------------------------
+
+    def wait(self, reference: str, condition: WaitCondition) -> Awaitable[int]:
+        """Return what to await for the exit code; the container exists."""
+        record = self._state.find_container(reference)
+        if condition is WaitCondition.NOT_RUNNING and not record.state.is_running:
+            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            done.set_result(record.state.exit_code)
+            return done
+        if condition is WaitCondition.REMOVED:
+            future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._removal_waiters.setdefault(record.id, set()).add(future)
+            return future
+        return self._exit_waiter(record.id)
+
+    def _exit_waiter(self, container_id: ContainerId) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._exit_waiters.setdefault(container_id, set()).add(future)
+        return future
+
+    def removed(self, record: ContainerRecord) -> None:
+        """Tell those who wait for the removal, and for an exit that will not come."""
+        self._cancel_restart(record.id)
+        self._delays.pop(record.id, None)
+        waiters = self._removal_waiters.pop(record.id, set()) | self._exit_waiters.pop(record.id, set())
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(record.state.exit_code)
+
+    # Events ----------------------------------------------------------------------------------
+
+    def _emit(self, record: ContainerRecord, action: str, **extra: str) -> None:
+        emit_container(self._events, record, action, **extra)
+
+    def _emit_network(self, record: ContainerRecord, network_id: str, action: str) -> None:
+        network = self._state.networks.get(network_id)  # type: ignore[call-overload]
+        if network is not None:
+            attributes = {"name": network.name, "type": network.driver, "container": record.id}
+            self._events.emit("network", action, network.id, attributes)
+
+
+def emit_container(events: EventBus, record: ContainerRecord, action: str, **extra: str) -> None:
+    """Emit a container's event with Docker's attributes: labels, image, name."""
+    attributes = record.config.labels | {"image": record.asked_image, "name": record.name} | extra
+    events.emit("container", action, record.id, attributes)
+
+
+def _check_startable(record: ContainerRecord) -> None:
+    if record.state.status is ContainerStatus.PAUSED:
+        raise Conflict("cannot start a paused container, try unpause instead")
+    if record.state.status in {ContainerStatus.REMOVING, ContainerStatus.DEAD}:
+        raise Conflict("container is marked for removal and cannot be started")
+    if record.state.is_running:
+        raise NotModified(f"container {record.name} is running")
+
+
+def _should_restart(record: ContainerRecord) -> bool:
+    policy = record.host_config.restart_policy
+    match policy.name:
+        case RestartPolicyName.ALWAYS | RestartPolicyName.UNLESS_STOPPED:
+            return record.wanted
+        case RestartPolicyName.ON_FAILURE:
+            within = not policy.maximum_retries or record.restart_count < policy.maximum_retries
+            return record.wanted and record.state.exit_code != 0 and within
+        case _:
+            return False
+
+
+def _restarts_on_boot(record: ContainerRecord) -> bool:
+    return record.host_config.restart_policy.name in {
+        RestartPolicyName.ALWAYS,
+        RestartPolicyName.UNLESS_STOPPED,
+    }
+
+
+def parse_signal(text: str) -> int:
+    """Return a signal's number from `9`, `KILL` or `SIGKILL`; InvalidRequest in Docker's words."""
+    if text.isdigit():
+        number = int(text)
+        if 0 < number < signals.NSIG:
+            return number
+        raise InvalidRequest(f"invalid signal: {text}")
+    name = text.upper().removeprefix("SIG")
+    if name.startswith(("RTMIN", "RTMAX")):
+        base, _, offset = name.partition("+") if "+" in name else name.partition("-")
+        number = int(getattr(signals, f"SIG{base}"))
+        shift = int(offset) if offset.isdigit() else 0
+        return number + shift if "+" in name else number - shift
+    try:
+        return int(signals.Signals[f"SIG{name}"])
+    except KeyError:
+        raise InvalidRequest(f"invalid signal: {text}") from None

@@ -1,0 +1,189 @@
+"""Resolve a container's mounts: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
+
+The order of precedence is Docker's: an explicit mount wins over one of `--volumes-from`, and both over a
+volume that the image declares.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from ..host.runtime.api import VolumeStore
+from ..model.containers import ContainerConfig, HostConfig, Mount, MountPoint, MountType
+from ..model.errors import InvalidRequest
+from .values import ContainerRecord
+
+_PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
+_MODES = {"ro", "rw", "z", "Z", "nocopy", "delegated", "cached", "consistent", "volume-nocopy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A parsed `-v`: `source` is a path, or a volume's name, or "" for an anonymous volume."""
+
+    source: str
+    target: str
+    mode: str = ""
+
+    @property
+    def is_path(self) -> bool:
+        return self.source.startswith("/")
+
+    @property
+    def words(self) -> set[str]:
+        return set(filter(None, self.mode.split(",")))
+
+
+def parse_bind(text: str) -> Bind:
+    """Parse `target`, `source:target` or `source:target:mode`; InvalidRequest in Docker's words."""
+    parts = text.split(":")
+    match parts:
+        case [target]:
+            bind = Bind("", target)
+        case [source, target] if target:
+            bind = Bind(source, target)
+        case [source, target, mode]:
+            bind = Bind(source, target, mode)
+        case _:
+            raise InvalidRequest(f"invalid volume specification: '{text}'")
+    if not bind.target.startswith("/"):
+        raise InvalidRequest(
+            f"invalid volume specification: '{text}': invalid mount config for type \"bind\": invalid mount "
+            f"path: '{bind.target}' mount path must be absolute"
+        )
+    if PurePosixPath(bind.target) == PurePosixPath("/"):
+        raise InvalidRequest(
+            f"invalid volume specification: '{text}': invalid specification: destination can't be '/'"
+        )
+    if unknown := bind.words - _MODES - _PROPAGATIONS:
+        raise InvalidRequest(f"invalid mode: {sorted(unknown)[0]}")
+    return bind
+
+
+class MountResolver:
+    def __init__(self, volumes: VolumeStore, find_container: Callable[[str], ContainerRecord]) -> None:
+        self._volumes = volumes
+        self._find_container = find_container
+
+    async def resolve(self, config: ContainerConfig, host: HostConfig) -> tuple[MountPoint, ...]:
+        """Return the mounts by destination, making the volumes that are not there."""
+        found: dict[str, MountPoint] = {}
+        for reference in host.volumes_from:
+            name, _, mode = reference.partition(":")
+            for point in self._find_container(name).mounts:
+                found[point.destination] = point if mode != "ro" else _read_only(point)
+        explicit: set[str] = set()
+        for text in host.binds:
+            bind = parse_bind(text)
+            self._claim(explicit, bind.target)
+            found[_clean(bind.target)] = await self._bind(bind)
+        for mount in host.mounts:
+            self._claim(explicit, mount.target)
+            found[_clean(mount.target)] = await self._mount(mount)
+        for target, options in host.tmpfs.items():
+            self._claim(explicit, target)
+            found[_clean(target)] = MountPoint(
+                MountType.TMPFS, _clean(target), mode=options, read_write="ro" not in options.split(",")
+            )
+        for target in config.volumes:
+            if _clean(target) not in found:
+                found[_clean(target)] = await self._volume("", _clean(target), "", True)
+        return tuple(found[target] for target in sorted(found))
+
+    @staticmethod
+    def _claim(explicit: set[str], target: str) -> None:
+        if _clean(target) in explicit:
+            raise InvalidRequest(f"Duplicate mount point: {target}")
+        explicit.add(_clean(target))
+
+    async def _bind(self, bind: Bind) -> MountPoint:
+        read_write = "ro" not in bind.words
+        target = _clean(bind.target)
+        if not bind.is_path:
+            return await self._volume(bind.source, target, bind.mode, read_write)
+        source = Path(bind.source)
+        if not source.exists():
+            # What `-v` has always done: a missing source becomes a directory.
+            try:
+                source.mkdir(parents=True)
+            except OSError as error:
+                raise InvalidRequest(
+                    f"error while creating mount source path '{source}': {error.strerror}"
+                ) from error
+        propagation = next(iter(bind.words & _PROPAGATIONS), "rprivate")
+        return MountPoint(
+            MountType.BIND,
+            target,
+            str(source),
+            mode=bind.mode,
+            read_write=read_write,
+            propagation=propagation,
+        )
+
+    async def _mount(self, mount: Mount) -> MountPoint:
+        target = _clean(mount.target)
+        if not mount.target.startswith("/"):
+            raise InvalidRequest(
+                f"invalid mount config for type \"{mount.type}\": invalid mount path: '{mount.target}' mount "
+                "path must be absolute"
+            )
+        if mount.type is MountType.TMPFS:
+            options = [mount.tmpfs_options] if mount.tmpfs_options else []
+            options += [f"size={mount.tmpfs_size}"] if mount.tmpfs_size else []
+            options += [f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode else []
+            return MountPoint(MountType.TMPFS, target, mode=",".join(options), read_write=not mount.read_only)
+        if mount.type is MountType.VOLUME:
+            return await self._volume(
+                mount.source,
+                target,
+                "z" if not mount.read_only else "ro",
+                not mount.read_only,
+                mount.driver,
+                mount.driver_options,
+                mount.labels,
+            )
+        if not Path(mount.source).exists():
+            if not mount.create_source:
+                raise InvalidRequest(
+                    f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+                )
+            Path(mount.source).mkdir(parents=True)
+        return MountPoint(
+            MountType.BIND,
+            target,
+            mount.source,
+            read_write=not mount.read_only,
+            propagation=mount.propagation or "rprivate",
+            non_recursive=mount.non_recursive,
+        )
+
+    async def _volume(
+        self,
+        name: str,
+        target: str,
+        mode: str,
+        read_write: bool,
+        driver: str = "",
+        options: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> MountPoint:
+        volume = await self._volumes.create(
+            name, driver=driver or "local", options=options or None, labels=labels or None
+        )
+        return MountPoint(
+            MountType.VOLUME,
+            target,
+            str(volume.mountpoint),
+            name=volume.name,
+            driver=volume.driver,
+            mode=mode,
+            read_write=read_write,
+        )
+
+
+def _clean(target: str) -> str:
+    return str(PurePosixPath(target))
+
+
+def _read_only(point: MountPoint) -> MountPoint:
+    return replace(point, read_write=False, mode="ro")

@@ -1,0 +1,423 @@
+"""Networks: create, inspect, list, remove, prune. Connecting containers is the sandboxes' part.
+
+Messages are Docker's, because scripts match on them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from ..domains.firewall import render_add_network, render_remove_network
+from ..domains.ipam import (
+    DEFAULT_POOLS_V4,
+    BasePool,
+    NamedPrefix,
+    check_explicit,
+    choose_subnet,
+    default_pools_v6,
+    is_partial,
+    parse_base_pool,
+    partial_size,
+    validate_pools,
+)
+from ..drivers import bridge
+from ..drivers.registry import DriverRegistry
+from ..host.config import Config
+from ..host.kernel import Kernel
+from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, KernelRefused, NotFound
+from ..model.ids import NetworkId, short
+from ..model.networks import Network, PoolConfig, Scope
+from ..model.steps import Nft, Plan, Step
+from . import filters as filtering
+from .addresses import Addresses
+from .clock import Clock, new_id
+from .events import EventBus
+from .host import Host
+from .names import NameService
+from .state import State, Write
+from .values import Attached, Created, CreateNetwork, Filters, NetworkView
+
+PREDEFINED = ("bridge", "host", "none")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+_RESERVED = {*PREDEFINED, "default"}
+
+
+class NetworkService:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        state: State,
+        addresses: Addresses,
+        drivers: DriverRegistry,
+        kernel: Kernel,
+        host: Host,
+        names: NameService,
+        events: EventBus,
+        clock: Clock,
+        host_id: str,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._addresses = addresses
+        self._drivers = drivers
+        self._kernel = kernel
+        self._host = host
+        self._names = names
+        self._events = events
+        self._clock = clock
+        self._pools4: tuple[BasePool, ...] = DEFAULT_POOLS_V4
+        self._pools6 = default_pools_v6(host_id)
+        if config.default_address_pools:
+            given = [parse_base_pool(item.base, item.size) for item in config.default_address_pools]
+            self._pools4 = tuple(pool for pool in given if pool.base.version == 4) or self._pools4
+            self._pools6 = tuple(pool for pool in given if pool.base.version == 6) or self._pools6
+
+    # Creating --------------------------------------------------------------------------------
+
+    async def create(self, request: CreateNetwork) -> Created:
+        # One at a time: two requests must not choose the same name or subnet.
+        async with self._state.lock("networks"):
+            network, plan = await self._plan(request)
+            await self._make(network, plan)
+        self._emit(network, "create")
+        return Created(network.id, plan.notes)
+
+    async def plan(self, request: CreateNetwork) -> Plan:
+        async with self._state.lock("networks"):
+            _, plan = await self._plan(request)
+        return plan
+
+    async def ensure_predefined(self) -> None:
+        """Create the networks that every host has, those that are not there."""
+        have = {network.name for network in self._state.networks.values()}
+        async with self._state.lock("networks"):
+            for request in self._predefined():
+                if request.name not in have:
+                    network, plan = await self._plan(request, is_predefined=True)
+                    await self._make(network, plan)
+
+    def _predefined(self) -> list[CreateNetwork]:
+        config = self._config
+        options = {
+            bridge.DEFAULT_BRIDGE: "true",
+            bridge.NAME: config.default_bridge,
+            bridge.ICC: str(config.icc).lower(),
+            bridge.MASQUERADE: str(config.ip_masq).lower(),
+            bridge.BINDING: config.ip or "0.0.0.0",
+        }
+        if config.mtu:
+            options[bridge.MTU] = str(config.mtu)
+        pools = []
+        for address, ip_range in ((config.bip, config.fixed_cidr), (config.bip6, config.fixed_cidr_v6)):
+            if address:
+                pools.append(_pool_of_interface(address, ip_range))
+        return [
+            CreateNetwork(
+                "bridge", "bridge", enable_ipv6=config.ipv6 or None, pools=tuple(pools), options=options
+            ),
+            CreateNetwork("host", "host"),
+            CreateNetwork("none", "null"),
+        ]
+
+    async def _plan(self, request: CreateNetwork, *, is_predefined: bool = False) -> tuple[Network, Plan]:
+        request = self._resolve_config_from(request)
+        if not is_predefined:
+            self._check_name(request.name)
+        network = Network(
+            id=NetworkId(new_id()),
+            name=request.name,
+            driver=request.driver or "bridge",
+            created_ns=self._clock.now_ns(),
+            enable_ipv4=request.enable_ipv4 is not False,
+            enable_ipv6=bool(request.enable_ipv6),
+            ipam_driver=request.ipam_driver or "default",
+            ipam_options=request.ipam_options,
+            pools=request.pools,
+            internal=request.internal,
+            attachable=request.attachable,
+            ingress=request.ingress,
+            config_only=request.config_only,
+            config_from=request.config_from,
+            options=request.options,
+            labels=request.labels,
+        )
+        if request.config_only:
+            return network, Plan()
+        driver = self._drivers.get(network.driver)
+        if request.scope and request.scope != driver.capabilities.scope:
+            raise InvalidRequest(
+                f"driver {network.driver} has scope {driver.capabilities.scope}, not {request.scope}"
+            )
+        if network.driver == "bridge" and request.ingress:
+            raise Denied("ingress networks need a cluster: create it with the overlay driver")
+        network = replace(network, scope=driver.capabilities.scope)
+        others = tuple(self._state.networks.values())
+        view = await self._host.refresh()
+        notes: tuple[str, ...] = ()
+        if driver.capabilities.addressed:
+            if network.ipam_driver != "default":
+                raise NotFound(
+                    f"could not find plugin {network.ipam_driver} in v1 plugin registry: plugin not found",
+                    remedy="use the IPAM driver default",
+                )
+            if not network.enable_ipv4 and not network.enable_ipv6:
+                raise InvalidRequest("IPv4 or IPv6 must be enabled")
+            network, notes = self._choose_pools(network, with_gateway=driver.capabilities.gateway)
+        network = driver.check(network, others, view)
+        plan = driver.plan_network(network, view)
+        rules = driver.firewall_rules(network)
+        steps: list[Step] = list(plan.steps)
+        if rules is not None:
+            steps.append(Nft(tuple(render_add_network(self._config.name, rules))))
+        return network, Plan(tuple(steps), notes + plan.notes)
+
+    def _check_name(self, name: str) -> None:
+        if not name.strip():
+            raise InvalidRequest("invalid name: name is empty")
+        if name in _RESERVED:
+            raise Denied(f"operation is not permitted on predefined {name} network ")
+        if not _NAME.match(name):
+            raise InvalidRequest(
+                f"invalid name {name!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed in a network's name"
+            )
+        if any(network.name == name for network in self._state.networks.values()):
+            raise Conflict(f"network with name {name} already exists")
+
+    def _resolve_config_from(self, request: CreateNetwork) -> CreateNetwork:
+        if request.config_only:
+            if request.internal or request.ingress or request.attachable or request.scope:
+                raise Denied(
+                    "configuration network can only contain network specific fields. Network operator "
+                    "fields like [ ingress | internal | attachable | scope ] are not supported."
+                )
+            return request
+        if not request.config_from:
+            return request
+        source = next((n for n in self._state.networks.values() if n.name == request.config_from), None)
+        if source is None or not source.config_only:
+            raise NotFound(f'configuration network "{request.config_from}" does not exist')
+        if request.pools or request.options or request.ipam_options:
+            raise Denied(
+                "user-specified configurations are not supported if the network depends on a "
+                "configuration network"
+            )
+        return replace(
+            request,
+            enable_ipv4=source.enable_ipv4,
+            enable_ipv6=source.enable_ipv6,
+            ipam_driver=source.ipam_driver,
+            ipam_options=source.ipam_options,
+            pools=source.pools,
+            options=source.options,
+            labels=source.labels | request.labels,
+        )
+
+    def _choose_pools(self, network: Network, *, with_gateway: bool) -> tuple[Network, tuple[str, ...]]:
+        """Return the network with whole subnets and gateways, and notes on what was avoided."""
+        configs = list(
+            validate_pools(network.pools, enable_ipv4=network.enable_ipv4, enable_ipv6=network.enable_ipv6)
+        )
+        wanted = [v for v, on in ((4, network.enable_ipv4), (6, network.enable_ipv6)) if on]
+        named = {config.version for config in configs if config.subnet}
+        blank = [config for config in configs if not config.subnet]
+        for version in wanted:
+            if version not in named:
+                if blank:
+                    configs.remove(blank.pop(0))
+                configs.append(PoolConfig("0.0.0.0/0" if version == 4 else "::/0"))
+        taken = [
+            NamedPrefix(other.name, pool.network)
+            for other in self._state.networks.values()
+            if not other.config_only
+            for pool in other.pools
+        ]
+        occupied = self._host.occupied(self._own_links())
+        pools: list[PoolConfig] = []
+        notes: list[str] = []
+        for config in configs:
+            chosen = config
+            if is_partial(config):
+                choice = choose_subnet(
+                    self._pools6 if config.version == 6 else self._pools4,
+                    taken,
+                    occupied,
+                    size=partial_size(config),
+                )
+                chosen = replace(config, subnet=str(choice.subnet))
+                notes += choice.notes
+            else:
+                notes += check_explicit(config.network, taken, occupied)
+            taken.append(NamedPrefix(network.name, chosen.network))
+            pools.append(self._addresses.complete(network.name, chosen, with_gateway=with_gateway))
+        pools.sort(key=lambda pool: pool.version)
+        return replace(network, pools=tuple(pools)), tuple(notes)
+
+    def _own_links(self) -> frozenset[str]:
+        """Return the names of our bridges: their addresses are known as networks already."""
+        return frozenset(
+            link.name for link in self._host.view.state.links.values() if link.alias.startswith("carrick:")
+        )
+
+    async def _make(self, network: Network, plan: Plan) -> None:
+        """Write what should be, then make it so; undo both if the kernel refuses."""
+        write = Write(networks=[network])
+        async with self._addresses.transaction(write) as transaction:
+            if not network.config_only:
+                self._addresses.set_up(network, transaction)
+        try:
+            await self._kernel.apply(plan.steps)
+        except CarrickError:
+            await self._unmake(network)
+            raise
+        self._names.put_network(network)
+
+    async def _unmake(self, network: Network) -> list[Exception]:
+        """Remove a network from the kernel and the store, going on after errors."""
+        errors: list[Exception] = []
+        if not network.config_only and network.driver in self._drivers:
+            driver = self._drivers.get(network.driver)
+            view = await self._host.refresh()
+            others = tuple(item for item in self._state.networks.values() if item.id != network.id)
+            steps: list[Step] = []
+            rules = driver.firewall_rules(network)
+            if rules is not None:
+                steps.append(Nft(tuple(render_remove_network(self._config.name, rules))))
+            steps += driver.plan_network_removal(network, others, view).steps
+            errors = await self._kernel.remove(steps)
+        write = Write(gone_networks=[network.id])
+        async with self._addresses.transaction(write) as transaction:
+            self._addresses.tear_down(network, transaction)
+        return errors
+
+    # Removing --------------------------------------------------------------------------------
+
+    async def remove(self, reference: str) -> None:
+        network = self._state.find_network(reference)
+        if network.name in PREDEFINED:
+            raise Denied(f"{network.name} is a pre-defined network and cannot be removed")
+        async with self._state.lock("networks"):
+            network = self._state.find_network(network.id)
+            if network.config_only and any(
+                other.config_from == network.name for other in self._state.networks.values()
+            ):
+                raise Denied(f'configuration network "{network.name}" is in use')
+            active = [
+                (sandbox, sandbox.endpoints[position])
+                for sandbox, position in self._state.endpoints_on(network.id)
+                if sandbox.active
+            ]
+            if active:
+                names = ", ".join(
+                    f'name:"{self._state.containers[s.container_id].name}" id:"{short(e.id)}"'
+                    for s, e in active
+                    if s.container_id in self._state.containers
+                )
+                raise Denied(
+                    f"error while removing network: network {network.name} has active endpoints ({names})"
+                )
+            await self._forget_stopped_endpoints(network)
+            errors = await self._unmake(network)
+            self._names.remove_network(network.id)
+        self._emit(network, "destroy")
+        if errors:
+            raise KernelRefused(
+                f"network {network.name} is removed, but not all of it from the kernel: "
+                + "; ".join(map(str, errors))
+            )
+
+    async def _forget_stopped_endpoints(self, network: Network) -> None:
+        """Containers that do not run lose the address they kept on a network that goes (as in Docker)."""
+        sandboxes = [
+            replace(sandbox, endpoints=tuple(e for e in sandbox.endpoints if e.network_id != network.id))
+            for sandbox, _ in self._state.endpoints_on(network.id)
+        ]
+        if sandboxes:
+            await self._state.save(Write(sandboxes=sandboxes))
+
+    async def prune(self, filters: Filters) -> tuple[str, ...]:
+        filtering.check_names(filters, {"until", "label", "label!"})
+        removed = []
+        for network in list(self._state.networks.values()):
+            unused = not any(sandbox.active for sandbox, _ in self._state.endpoints_on(network.id))
+            if network.name in PREDEFINED or not unused:
+                continue
+            if not filtering.matches_labels(filters, network.labels):
+                continue
+            if not filtering.matches_until(filters, network.created_ns, self._clock.now_ns()):
+                continue
+            try:
+                await self.remove(network.id)
+            except (Denied, NotFound):
+                continue
+            removed.append(network.name)
+        self._events.emit("network", "prune", "", {"reclaimed": "0"})
+        return tuple(removed)
+
+    # Reading ---------------------------------------------------------------------------------
+
+    async def get(self, reference: str) -> NetworkView:
+        return self._view(self._state.find_network(reference))
+
+    async def list(self, filters: Filters) -> list[NetworkView]:
+        used = {
+            endpoint.network_id
+            for sandbox in self._state.sandboxes.values()
+            if sandbox.active
+            for endpoint in sandbox.endpoints
+        }
+        found = [
+            network
+            for network in self._state.networks.values()
+            if filtering.network_matches(network, filters, is_used=network.id in used)
+        ]
+        return [NetworkView(network) for network in sorted(found, key=lambda item: item.name)]
+
+    def _view(self, network: Network) -> NetworkView:
+        attached = []
+        for sandbox, position in self._state.endpoints_on(network.id):
+            container = self._state.containers.get(sandbox.container_id)
+            if not sandbox.active or container is None:
+                continue
+            endpoint = sandbox.endpoints[position]
+            attached.append(
+                Attached(
+                    container.id,
+                    container.name,
+                    endpoint.id,
+                    endpoint.mac_address,
+                    endpoint.ipv4,
+                    endpoint.ipv6,
+                )
+            )
+        for item in self._linkless(network):
+            attached.append(item)
+        return NetworkView(network, tuple(attached), self._addresses.usage(network))
+
+    def _linkless(self, network: Network) -> Iterable[Attached]:
+        """Running containers on `host` and `none`, which have no endpoint of ours."""
+        if network.driver not in {"host", "null"}:
+            return
+        for container in self._state.containers.values():
+            if container.state.is_running and container.host_config.network_mode == network.name:
+                # A stable id of its own: Docker makes one up for these too.
+                yield Attached(container.id, container.name, container.id[::-1], "", "", "")
+
+    def _emit(self, network: Network, action: str, **extra: str) -> None:
+        self._events.emit(
+            "network", action, network.id, {"name": network.name, "type": network.driver, **extra}
+        )
+
+
+def _pool_of_interface(address: str, ip_range: str) -> PoolConfig:
+    """Turn `bip` (an address with prefix length) into a pool with that gateway."""
+
+    try:
+        interface = ip_interface(address)
+    except ValueError:
+        raise InvalidRequest(f"bip {address} is not an address with prefix length") from None
+    return PoolConfig(str(interface.network), ip_range, str(interface.ip))
+
+
+__all__ = ["PREDEFINED", "NetworkService", "Scope"]

@@ -1,0 +1,216 @@
+"""Images and volumes as doors use them: the stores of `host/runtime`, with their users and events."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from ..host.runtime.api import (
+    ImageRemoval,
+    ImageStore,
+    ImageUser,
+    ProgressCallback,
+    RegistryAuth,
+    Runtime,
+    Volume,
+    VolumeStore,
+)
+from ..model.containers import Image, ImageHistory
+from ..model.errors import Conflict, InvalidRequest
+from ..model.ids import ContainerId
+from . import filters as filtering
+from .clock import Clock
+from .events import EventBus
+from .state import State
+from .values import Filters
+
+_IMAGE_FILTERS = {"dangling", "label", "before", "since", "until", "reference"}
+
+
+class ImageService:
+    def __init__(
+        self, *, state: State, images: ImageStore, runtime: Runtime, events: EventBus, clock: Clock
+    ) -> None:
+        self._state = state
+        self._images = images
+        self._runtime = runtime
+        self._events = events
+        self._clock = clock
+
+    def _users(self) -> list[ImageUser]:
+        return [
+            ImageUser(item.id, item.image_id, item.state.is_running)
+            for item in self._state.containers.values()
+        ]
+
+    def _emit(self, action: str, reference: str) -> None:
+        self._events.emit("image", action, reference, {"name": reference})
+
+    async def pull(
+        self,
+        reference: str,
+        progress: ProgressCallback,
+        *,
+        platform: str = "",
+        auth: RegistryAuth | None = None,
+    ) -> Image:
+        image = await self._images.pull(reference, progress, platform=platform, auth=auth)
+        self._emit("pull", reference)
+        return image
+
+    async def load(self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback) -> tuple[str, ...]:
+        names = await self._images.load(archive, progress)
+        for name in names:
+            self._emit("load", name)
+        return names
+
+    async def import_tar(
+        self, archive: AsyncIterable[bytes], reference: str, changes: tuple[str, ...], message: str
+    ) -> str:
+        image_id = await self._images.import_tar(archive, reference, changes, message)
+        self._emit("import", reference or image_id)
+        return image_id
+
+    def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+        return self._images.save(references)
+
+    async def tag(self, reference: str, target: str) -> None:
+        await self._images.tag(reference, target)
+        self._emit("tag", target)
+
+    async def list(self, *, all: bool = False, filters: Filters | None = None) -> list[Image]:
+        wanted = filters or {}
+        filtering.check_names(wanted, _IMAGE_FILTERS)
+        images = await self._images.list()
+        moments = {
+            name: (await self._images.get(wanted[name][-1])).created
+            for name in ("before", "since")
+            if wanted.get(name)
+        }
+        return [
+            image for image in images if filtering.image_matches(image, wanted, moments, self._clock.now_ns())
+        ]
+
+    async def get(self, reference: str) -> Image:
+        return await self._images.get(reference)
+
+    async def history(self, reference: str) -> tuple[ImageHistory, ...]:
+        return await self._images.history(reference)
+
+    async def remove(self, reference: str, *, force: bool = False) -> tuple[ImageRemoval, ...]:
+        removals = await self._images.remove(reference, force=force, users=self._users())
+        for item in removals:
+            self._emit("untag" if item.untagged else "delete", item.untagged or item.deleted)
+        return removals
+
+    async def prune(self, filters: Filters) -> tuple[tuple[ImageRemoval, ...], int]:
+        filtering.check_names(filters, {"dangling", "until", "label", "label!"})
+        if {"until", "label", "label!"} & filters.keys():
+            raise InvalidRequest("image prune takes the filter dangling alone")
+        removals, reclaimed = await self._images.prune(
+            all_unused=filtering.flag(filters, "dangling") is False,
+            used=[user.image_id for user in self._users()],
+        )
+        self._events.emit("image", "prune", "", {"reclaimed": str(reclaimed)})
+        return removals, reclaimed
+
+    async def commit(
+        self,
+        container: str,
+        reference: str,
+        *,
+        author: str,
+        comment: str,
+        changes: tuple[str, ...],
+        pause: bool,
+    ) -> str:
+        """Make an image of a container's files, with its configuration."""
+        record = self._state.find_container(container)
+        pauses = pause and record.state.is_running and record.state.status == "running"
+        if pauses:
+            await self._runtime.pause(record.id)
+        try:
+            config = record.config
+            kept = [f"ENV {item}" for item in config.env]
+            if config.cmd:
+                kept.append(f"CMD {_json_list(config.cmd)}")
+            if config.entrypoint:
+                kept.append(f"ENTRYPOINT {_json_list(config.entrypoint)}")
+            if config.working_dir:
+                kept.append(f"WORKDIR {config.working_dir}")
+            if config.user:
+                kept.append(f"USER {config.user}")
+            kept += [f"EXPOSE {port}" for port in config.exposed_ports]
+            image_id = await self._images.import_tar(
+                self._runtime.export(record.id), reference, (*kept, *changes), comment
+            )
+        finally:
+            if pauses:
+                await self._runtime.resume(record.id)
+        self._emit("commit", reference or image_id)
+        return image_id
+
+
+def _json_list(words: tuple[str, ...]) -> str:
+
+    return msgspec.json.encode(words).decode()
+
+
+class VolumeService:
+    def __init__(self, *, state: State, volumes: VolumeStore, events: EventBus) -> None:
+        self._state = state
+        self._volumes = volumes
+        self._events = events
+
+    async def create(
+        self, name: str, *, driver: str, options: dict[str, str], labels: dict[str, str]
+    ) -> Volume:
+        volume = await self._volumes.create(name, driver=driver or "local", options=options, labels=labels)
+        self._events.emit("volume", "create", volume.name, {"driver": volume.driver})
+        return volume
+
+    async def get(self, name: str) -> Volume:
+        return await self._volumes.get(name)
+
+    async def list(self, filters: Filters) -> list[Volume]:
+        filtering.check_names(filters, {"dangling", "driver", "label", "name"})
+        dangling = filtering.flag(filters, "dangling")
+        return [
+            volume
+            for volume in await self._volumes.list()
+            if filtering.matches_text(filters, "name", volume.name)
+            and filtering.matches_exactly(filters, "driver", volume.driver)
+            and filtering.matches_labels(filters, volume.labels)
+            and (dangling is None or dangling == (not self._users(volume.name)))
+        ]
+
+    def _users(self, name: str) -> tuple[ContainerId, ...]:
+        return tuple(
+            item.id
+            for item in self._state.containers.values()
+            if any(point.name == name for point in item.mounts)
+        )
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        await self._volumes.remove(name, force=force, users=self._users(name))
+        self._events.emit("volume", "destroy", name, {"driver": "local"})
+
+    async def prune(self, filters: Filters) -> tuple[tuple[str, ...], int]:
+        filtering.check_names(filters, {"all", "label", "label!"})
+        every = filtering.flag(filters, "all")
+        removed: list[str] = []
+        reclaimed = 0
+        for volume in await self._volumes.list():
+            if self._users(volume.name) or not (volume.anonymous or every):
+                continue
+            if not filtering.matches_labels(filters, volume.labels):
+                continue
+            size = await self._volumes.size(volume.name)
+            try:
+                await self._volumes.remove(volume.name, users=self._users(volume.name))
+            except Conflict:
+                continue
+            reclaimed += size
+            removed.append(volume.name)
+        self._events.emit("volume", "prune", "", {"reclaimed": str(reclaimed)})
+        return tuple(removed), reclaimed

@@ -1,0 +1,281 @@
+"""Make the host what the records say: at start, after drift, and on request. One path for all three.
+
+What is read: links, routes, namespaces, processes. What is planned: by the drivers and the firewall, the same
+plans that create things. What is not in the records but bears our mark is removed. Running containers are
+adopted as they are; a start or removal that a killed daemon left half done is finished if its process
+runs, and undone if not.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..drivers.registry import DriverRegistry
+from ..host.config import Config
+from ..host.kernel import Kernel
+from ..host.runtime.api import ContainerRecord as Observed
+from ..host.runtime.api import ExitEvent, ProcessStatus, Runtime
+from ..model.containers import ContainerState, ContainerStatus, RestartPolicyName
+from ..model.errors import CarrickError
+from ..model.ids import ContainerId
+from ..model.networks import Sandbox
+from ..model.steps import DeleteLink, DeleteNetns, NamespaceState, SetSysctl, Step
+from .clock import Clock, as_datetime
+from .containers import ContainerService
+from .firewall import FirewallService
+from .host import Host
+from .lifecycle import Lifecycle
+from .names import NameService
+from .sandboxes import SandboxService
+from .state import State, Write
+from .tasks import TaskOwner
+from .values import ContainerRecord
+
+_log = logging.getLogger(__name__)
+_LOST_EXIT_CODE = 255
+"""What Docker records for a container that ended while nobody could watch (a reboot)."""
+
+
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        state: State,
+        drivers: DriverRegistry,
+        kernel: Kernel,
+        host: Host,
+        runtime: Runtime,
+        sandboxes: SandboxService,
+        firewall: FirewallService,
+        lifecycle: Lifecycle,
+        containers: ContainerService,
+        names: NameService,
+        clock: Clock,
+        tasks: TaskOwner,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._drivers = drivers
+        self._kernel = kernel
+        self._host = host
+        self._runtime = runtime
+        self._sandboxes = sandboxes
+        self._firewall = firewall
+        self._lifecycle = lifecycle
+        self._containers = containers
+        self._names = names
+        self._clock = clock
+        self._tasks = tasks
+        self._busy = asyncio.Lock()
+
+    # The host --------------------------------------------------------------------------------
+
+    async def converge(self) -> list[str]:
+        """Repair networks, firewall and sandboxes; return what was found different."""
+        async with self._busy:
+            async with self._state.lock("networks"):
+                repaired = await self._converge_networks()
+                repaired += await self._remove_strays()
+                await self._firewall.replace_all()
+            repaired += await self._converge_sandboxes()
+        for line in repaired:
+            _log.warning("repaired: %s", line)
+        return repaired
+
+    async def enable_forwarding(self) -> None:
+        """Let the host forward. Turning it on for IPv6 must not cost the host its own addresses."""
+        steps: list[Step] = [SetSysctl("net.ipv4.ip_forward", "1")]
+        uses_ipv6 = any(network.enable_ipv6 for network in self._state.networks.values())
+        if uses_ipv6 and await self._kernel.read_sysctl("net.ipv6.conf.all.forwarding") == "0":
+            for link in self._host.view.state.links.values():
+                # A forwarding host ignores router advertisements, unless told 2 (RFC 4861 section 6.2.2).
+                key = f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra"
+                if not link.alias.startswith("carrick:") and await self._kernel.read_sysctl(key) == "1":
+                    steps.append(SetSysctl(key, "2", optional=True))
+            steps.append(SetSysctl("net.ipv6.conf.all.forwarding", "1"))
+        await self._kernel.apply(steps)
+
+    async def _converge_networks(self) -> list[str]:
+        repaired = []
+        view = await self._host.refresh()
+        for network in self._state.networks.values():
+            if network.config_only or network.driver not in self._drivers:
+                continue
+            try:
+                plan = self._drivers.get(network.driver).plan_network(network, view)
+                if plan:
+                    await self._kernel.apply(plan.steps)
+                    repaired.append(f"network {network.name}: {plan.steps[0].describe()}")
+            except CarrickError as error:
+                _log.error("network %s: %s", network.name, error)
+        return repaired
+
+    async def _remove_strays(self) -> list[str]:
+        """Remove links and namespaces with our mark that no record knows."""
+        view = await self._host.refresh()
+        known = {str(network_id) for network_id in self._state.networks}
+        wanted_links = set()
+        wanted_netns = set()
+        for sandbox in self._state.sandboxes.values():
+            if sandbox.active:
+                wanted_links |= {endpoint.host_interface for endpoint in sandbox.endpoints}
+            if sandbox.active or self._companions(sandbox):
+                wanted_netns.add(sandbox.netns)
+        steps: list[Step] = []
+        for link in view.state.links.values():
+            mark = link.alias.removeprefix("carrick:")
+            if mark != link.alias and mark not in known and link.name not in wanted_links:
+                steps.append(DeleteLink(link.name))
+        directory = self._config.run_dir / "netns"
+        if directory.is_dir():
+            for path in directory.iterdir():
+                if str(path) not in wanted_netns:
+                    steps.append(DeleteNetns(str(path)))
+        for error in await self._kernel.remove(steps):
+            _log.warning("removing what is not ours any more: %s", error)
+        return [step.describe() for step in steps]
+
+    def _companions(self, sandbox: Sandbox) -> bool:
+        return any(
+            item.state.is_running and item.id != sandbox.container_id
+            for item in self._state.containers_in(sandbox.id)
+        )
+
+    async def _converge_sandboxes(self) -> list[str]:
+        """Repair endpoints whose host side is not as it should be; the others are not looked into."""
+        repaired = []
+        view = self._host.view
+        for sandbox in list(self._state.sandboxes.values()):
+            if not sandbox.active or not sandbox.endpoints:
+                continue
+            async with self._state.lock(sandbox.container_id):
+                current = self._state.sandboxes.get(sandbox.id)
+                if current is None or not current.active:
+                    continue
+                try:
+                    if self._looks_right(current):
+                        continue
+                    inside = await self._kernel.read(current.netns)
+                    steps = self._sandboxes.plan(current, view, inside)
+                    if steps:
+                        await self._kernel.apply(steps)
+                        repaired.append(f"{current.netns}: {steps[0].describe()}")
+                except CarrickError as error:
+                    _log.error("sandbox %s: %s", current.netns, error)
+        return repaired
+
+    def _looks_right(self, sandbox: Sandbox) -> bool:
+        """Judge by the host's ends, which are read anyway: a pair lives and dies together."""
+        links = self._host.view.state.links
+        for endpoint in sandbox.endpoints:
+            if not endpoint.host_interface:
+                return False
+            link = links.get(endpoint.host_interface)
+            if link is None or not link.up or not link.master:
+                return False
+        return True
+
+    async def inspect_sandboxes(self) -> list[str]:
+        """Look into every active sandbox and repair what is wrong inside (addresses, routes, state)."""
+        repaired = []
+        for sandbox in list(self._state.sandboxes.values()):
+            async with self._state.lock(sandbox.container_id):
+                current = self._state.sandboxes.get(sandbox.id)
+                if current is None or not current.active or not current.endpoints:
+                    continue
+                try:
+                    inside: NamespaceState = await self._kernel.read(current.netns)
+                    steps = self._sandboxes.plan(current, self._host.view, inside)
+                    await self._kernel.apply(steps)
+                except CarrickError as error:
+                    _log.error("sandbox %s: %s", current.netns, error)
+                    continue
+                if steps:
+                    repaired.append(f"{current.netns}: {steps[0].describe()}")
+        return repaired
+
+    # Containers ------------------------------------------------------------------------------
+
+    async def adopt_containers(self) -> None:
+        """Bring records and processes together after this daemon was not there to watch."""
+        observed = {item.container_id: item for item in await self._runtime.scan()}
+        for orphan in observed.keys() - self._state.containers.keys():
+            _log.warning("removing container %s, which no record knows", orphan[:12])
+            await self._runtime.remove(orphan)
+        for record in list(self._state.containers.values()):
+            try:
+                await self._adopt(record, observed)
+            except CarrickError as error:
+                _log.error("container %s: %s", record.name, error)
+
+    async def _adopt(self, record: ContainerRecord, observed: Mapping[ContainerId, Observed]) -> None:
+        seen = observed.get(record.id)
+        status = seen.status if seen else ProcessStatus.NONE
+        alive = status in {ProcessStatus.RUNNING, ProcessStatus.PAUSED}
+        if record.state.status is ContainerStatus.REMOVING:
+            if alive:
+                await self._runtime.release(record.id)
+            await self._containers.finish_removal(record.id)
+        elif alive and seen is not None:
+            await self._adopt_running(record, seen)
+        elif record.state.is_running:
+            if status is not ProcessStatus.EXITED:
+                # Nothing is left to tell how it ended: the host was restarted.
+                event = ExitEvent(record.id, _LOST_EXIT_CODE, as_datetime(self._clock.now_ns()))
+                async with self._state.lock(record.id):
+                    await self._lifecycle.ended(record, event)
+        else:
+            await self._undo_half_start(record, status)
+
+    async def _adopt_running(self, record: ContainerRecord, seen: Observed) -> None:
+        wanted = ContainerStatus.PAUSED if seen.status is ProcessStatus.PAUSED else ContainerStatus.RUNNING
+        if record.state.status is wanted and record.state.pid == seen.pid:
+            return
+        # Killed between the process's start and its record: the start is finished.
+        state = ContainerState(
+            status=wanted, pid=seen.pid, started_at=record.state.started_at or seen.started_at
+        )
+        await self._state.save(
+            Write(containers=[replace(record, state=state, wanted=True, has_been_started=True)])
+        )
+
+    async def _undo_half_start(self, record: ContainerRecord, status: ProcessStatus) -> None:
+        sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
+        owns = sandbox is not None and sandbox.container_id == record.id
+        half_made = status is not ProcessStatus.NONE or (owns and sandbox is not None and sandbox.active)
+        if half_made:
+            async with self._state.lock(record.id):
+                await self._lifecycle.tear_down(record)
+
+    def start_wanted(self) -> None:
+        """Start what should run and does not, by restart policy, side by side."""
+        for record in list(self._state.containers.values()):
+            if record.state.is_running or not record.has_been_started:
+                continue
+            policy = record.host_config.restart_policy.name
+            always = policy is RestartPolicyName.ALWAYS
+            unless_stopped = policy is RestartPolicyName.UNLESS_STOPPED and record.wanted
+            interrupted = record.state.status is ContainerStatus.RESTARTING
+            if always or unless_stopped or interrupted:
+                self._tasks.start(self._lifecycle.restart_after_boot(record), f"start {record.name}")
+
+    def announce_names(self) -> None:
+        """Queue every name there is; the resolver's snapshot is made of them."""
+        for network in self._state.networks.values():
+            self._names.put_network(network)
+        for sandbox in self._state.sandboxes.values():
+            record = self._state.containers.get(sandbox.container_id)
+            if sandbox.active and record is not None:
+                self._sandboxes.publish_names(record, sandbox)
+
+    def remove_leftover_files(self) -> None:
+        """Delete the file directories of sandboxes that no container has any more."""
+        directory: Path = self._config.state_dir / "sandboxes"
+        if not directory.is_dir():
+            return
+        for path in directory.iterdir():
+            if path.name not in self._state.containers:
+                self._sandboxes.remove_directory(path)

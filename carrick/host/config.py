@@ -1,0 +1,99 @@
+"""The daemon's configuration: a TOML file, overridden by flags. Every path and name is settable here.
+
+Two daemons on one machine differ in `state_dir`, `run_dir` and their network namespace; within one namespace
+they differ in `name` too.
+"""
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..model.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPool:
+    """An entry of `default_address_pools`: subnets of length `size` are cut from `base`."""
+
+    base: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. `name` marks tables, cgroups and the like; `default_bridge` is a link's name.
+
+    `bip`, `fixed_cidr`, `bip6`, `fixed_cidr_v6`, `icc`, `ip_masq`, `ip` and `mtu` shape the default network,
+    as they do in Docker's daemon.json.
+    """
+
+    state_dir: Path = Path("/var/lib/carrick")
+    run_dir: Path = Path("/run/carrick")
+    socket: Path | None = None
+    group: str = ""
+    name: str = "carrick"
+    log_level: str = "info"
+
+    default_bridge: str = "carrick0"
+    default_address_pools: tuple[AddressPool, ...] = ()
+    bip: str = ""
+    fixed_cidr: str = ""
+    bip6: str = ""
+    fixed_cidr_v6: str = ""
+    ipv6: bool = False
+    icc: bool = True
+    ip_masq: bool = True
+    ip: str = ""
+    mtu: int = 0
+
+    default_network_names: bool = True
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    host_gateway_ips: tuple[str, ...] = ()
+
+    log_opts: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    runtime: str = "runc"
+    cgroup_parent: str = ""
+    shutdown_timeout_s: float = 15.0
+
+    @property
+    def socket_path(self) -> Path:
+        return self.socket or self.run_dir / "carrick.sock"
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
+    """Read the file, if one is given, and let `overrides` (None: not given) win.
+
+    Keys may be written with `-` as in Docker's daemon.json. Raises InvalidRequest, naming the key.
+    """
+    found: dict[str, Any] = {}
+    if path is not None:
+        try:
+            found = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise InvalidRequest(f"configuration file {path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidRequest(f"configuration file {path}: {error}") from error
+    found = {key.replace("-", "_"): value for key, value in found.items()}
+    known = {item.name for item in fields(Config)}
+    if unknown := sorted(found.keys() - known):
+        raise InvalidRequest(
+            f"configuration file {path}: unknown setting {unknown[0]}",
+            remedy=f"known settings: {', '.join(sorted(known))}",
+        )
+    try:
+        config = msgspec.convert(found, Config, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"configuration file {path}: {error}") from error
+    return replace(config, **{key: value for key, value in overrides.items() if value is not None})
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    if issubclass(wanted, Path) and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"no decoding for {wanted.__name__}")

@@ -1,0 +1,111 @@
+"""Notice that somebody else changed the network: raw netlink notifications, judged by their header alone.
+
+Nothing is parsed but who sent it: a link, an address or a ruleset that a foreign process changed is reason to
+look (`Reconciler.converge` does). Our own changes carry our sockets' port ids and are passed over; so are the
+kernel's own (port 0), which follow from changes that were reported themselves.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+_NETLINK_ROUTE = 0
+_NETLINK_NETFILTER = 12
+_RTMGRP_LINK = 0x1
+_RTMGRP_IPV4_IFADDR = 0x10
+_RTMGRP_IPV6_IFADDR = 0x100
+_NFNLGRP_NFTABLES = 7
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_HEADER = struct.Struct("=LHHLL")
+_RTM_DELLINK, _RTM_NEWLINK, _RTM_DELADDR = 17, 16, 21
+_NFT_MSG_DELTABLE = (10 << 8) | 2
+_NFT_MSG_DELCHAIN = (10 << 8) | 5
+_NFT_MSG_DELRULE = (10 << 8) | 8
+_NFT_MSG_DELSET = (10 << 8) | 11
+_NFT_MSG_DELSETELEM = (10 << 8) | 14
+_NFT_MSG_NEWGEN = (10 << 8) | 15
+_NFTA_GEN_PROC_PID = 2
+_DELETIONS = {_NFT_MSG_DELTABLE, _NFT_MSG_DELCHAIN, _NFT_MSG_DELRULE, _NFT_MSG_DELSET, _NFT_MSG_DELSETELEM}
+_MOST = 1 << 16
+
+
+class Monitor:
+    """Calls `on_change` (in the event loop) when a foreign process changed links, addresses or rules."""
+
+    def __init__(self, is_own: Callable[[int], bool], on_change: Callable[[str], None]) -> None:
+        self._is_own = is_own
+        self._on_change = on_change
+        self._sockets: list[socket.socket] = []
+        self._rules_went = False
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        route = self._open(_NETLINK_ROUTE, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+        loop.add_reader(route, self._drain, route, self._judge_route)
+        rules = self._open(_NETLINK_NETFILTER, 0)
+        rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        loop.add_reader(rules, self._drain, rules, self._judge_rules)
+
+    def _open(self, protocol: int, groups: int) -> socket.socket:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        opened.setblocking(False)
+        opened.bind((0, groups))
+        self._sockets.append(opened)
+        return opened
+
+    def stop(self) -> None:
+        for opened in self._sockets:
+            asyncio.get_running_loop().remove_reader(opened)
+            opened.close()
+        self._sockets.clear()
+
+    def _drain(self, source: socket.socket, judge: Callable[[int, int, bytes], str]) -> None:
+        """Read all that is there; a queue that overflowed is itself a reason to look."""
+        reason = ""
+        while True:
+            try:
+                data = source.recv(_MOST)
+            except BlockingIOError:
+                break
+            except OSError:
+                reason = reason or "notifications were lost"
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, _, port_id = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size:
+                    break
+                reason = judge(kind, port_id, data[offset + _HEADER.size : offset + length]) or reason
+                offset += (length + 3) & ~3
+        if reason:
+            self._on_change(reason)
+
+    def _judge_route(self, kind: int, port_id: int, body: bytes) -> str:
+        if kind not in {_RTM_DELLINK, _RTM_NEWLINK, _RTM_DELADDR} or port_id == 0 or self._is_own(port_id):
+            return ""
+        return "a link or address was changed"
+
+    def _judge_rules(self, kind: int, port_id: int, body: bytes) -> str:
+        """A transaction's messages end in NEWGEN, which names the process; only deletions matter."""
+        if kind in _DELETIONS:
+            self._rules_went = True
+        if kind != _NFT_MSG_NEWGEN:
+            return ""
+        went, self._rules_went = self._rules_went, False
+        return "nftables rules were deleted" if went and _process_of(body) != os.getpid() else ""
+
+
+def _process_of(body: bytes) -> int:
+    """Return the process id in a NEWGEN message (its attributes follow a 4-byte nfgenmsg), or 0."""
+    offset = 4
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, offset)
+        if length < 4:
+            return 0
+        if kind & 0x3FFF == _NFTA_GEN_PROC_PID:
+            return int(struct.unpack_from("!I", body, offset + 4)[0])
+        offset += (length + 3) & ~3
+    return 0

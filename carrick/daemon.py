@@ -28,7 +28,10 @@ from .host.kernel import LinuxKernel
 from .host.kernel.monitor import Monitor
 from .host.portholder.client import PortHolderClient
 from .host.resolver.control import ResolverClient
-from .host.runtime import open_runtime
+from .host.runtime.images import LocalImageStore
+from .host.runtime.layout import Layout
+from .host.runtime.local import LocalRuntime, Programs
+from .host.runtime.volumes import LocalVolumeStore
 from .host.store.sqlite import SqliteStore
 from .model.errors import CarrickError, InvalidRequest
 
@@ -96,6 +99,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
     """Run the daemon until it is told to stop (SIGTERM, SIGINT)."""
     for directory in (config.state_dir, config.run_dir):
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    (config.run_dir / "carrickd.pid").write_text(f"{os.getpid()}\n")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,7 +107,14 @@ async def run(config: Config, *, supervise: bool = True) -> None:
 
     kernel = LinuxKernel()
     holder = PortHolderClient(config.run_dir / PORTS_SOCKET, on_connect=lambda: _sync_ports(engine, holder))
-    runtime, images, volumes = open_runtime(config)
+    images = LocalImageStore(config.state_dir / "images")
+    volumes = LocalVolumeStore(config.state_dir / "volumes")
+    runtime = LocalRuntime(
+        Layout(config.state_dir, config.run_dir / "runtime"),
+        images.lower_dir,
+        cgroup_parent=config.cgroup_parent or config.name,
+        programs=Programs(runc=config.runtime),
+    )
     store = SqliteStore(config.state_dir / "carrick.db")
     async with store:
         host_id = _host_id(config.state_dir)

@@ -206,6 +206,7 @@ class CarrickEngine:
         await self._runtime.open()
         await self.ports.read_range()
         await self._host.refresh()
+        await self.reconciler.replace_firewall()
         await self._network_service.ensure_predefined()
         await self.reconciler.enable_forwarding()
         await self.reconciler.adopt_containers()

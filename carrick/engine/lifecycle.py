@@ -95,8 +95,11 @@ class Lifecycle:
 
     async def _start(self, record: ContainerRecord) -> None:
         """Start a container whose lock is held."""
-        sandbox = await self._sandbox_for(record)
         joins = record.host_config.network_mode.startswith("container:")
+        sandbox = self._sandbox_for(record)
+        if joins:
+            # Known as a companion from now on: the namespace stays while it runs.
+            record = replace(record, sandbox_id=sandbox.id if sandbox else None)
         write = Write(containers=[record])
         owned: Sandbox | None = None
         try:
@@ -194,7 +197,7 @@ class Lifecycle:
                 )
         return lines
 
-    async def _sandbox_for(self, record: ContainerRecord) -> Sandbox | None:
+    def _sandbox_for(self, record: ContainerRecord) -> Sandbox | None:
         """Return the sandbox a container is to be in: its own, another's, or None for the host's."""
         mode = record.host_config.network_mode
         if mode == "host":
@@ -208,11 +211,7 @@ class Lifecycle:
                 f"cannot join network namespace of a non running container: container {target.name} is "
                 f"{target.state.status}"
             )
-        if target.sandbox_id is None:
-            return None
-        if target.sandbox_id != record.sandbox_id:
-            await self._state.save(Write(containers=[replace(record, sandbox_id=target.sandbox_id)]))
-        return self._state.sandboxes[target.sandbox_id]
+        return self._state.sandboxes[target.sandbox_id] if target.sandbox_id else None
 
     async def _fail(self, record: ContainerRecord, error: Exception) -> None:
         """Undo a start that failed; the container is as it was, with the reason in its state."""
@@ -246,7 +245,7 @@ class Lifecycle:
                 await self._ports.unpublish(publishing)
                 await self._ports.release(record)
             errors = await self._sandboxes.bring_down(
-                sandbox, keep_namespace=self._has_companions(record, sandbox)
+                sandbox, keep_namespace=self._others_in(sandbox.id, record)
             )
             for error in errors:
                 _log.warning("taking the network of %s down: %s", record.name, error)
@@ -254,12 +253,16 @@ class Lifecycle:
             for endpoint in sandbox.endpoints:
                 self._emit_network(record, endpoint.network_id, "disconnect")
         await self._runtime.release(record.id)
+        joined = record.sandbox_id if record.host_config.network_mode.startswith("container:") else None
+        if joined is not None and not (sandbox and sandbox.active) and not self._others_in(joined, record):
+            # The last companion turns off the light: the container whose namespace it was is gone already.
+            await self._sandboxes.let_go(joined)
 
-    def _has_companions(self, record: ContainerRecord, sandbox: Sandbox) -> bool:
-        """Whether running containers share the sandbox (`container:ID`): then its namespace stays."""
+    def _others_in(self, sandbox_id: SandboxId, record: ContainerRecord) -> bool:
+        """Whether other running containers are in the sandbox (`container:ID`): then its namespace stays."""
         return any(
             other.id != record.id and other.state.is_running
-            for other in self._state.containers_in(sandbox.id)
+            for other in self._state.containers_in(sandbox_id)
         )
 
     async def watch_exits(self) -> None:

@@ -82,7 +82,8 @@ class NetworkService:
             network, plan = await self._plan(request)
             await self._make(network, plan)
         self._emit(network, "create")
-        return Created(network.id, plan.notes)
+        # That a network of ours is avoided surprises nobody; what else was avoided is worth a word.
+        return Created(network.id, tuple(note for note in plan.notes if "overlaps network" not in note))
 
     async def plan(self, request: CreateNetwork) -> Plan:
         async with self._state.lock("networks"):

@@ -85,6 +85,11 @@ class Reconciler:
             _log.warning("repaired: %s", line)
         return repaired
 
+    async def replace_firewall(self) -> None:
+        """Put the tables in force, before anything that adds to them."""
+        async with self._state.lock("networks"):
+            await self._firewall.replace_all()
+
     async def enable_forwarding(self) -> None:
         """Let the host forward. Turning it on for IPv6 must not cost the host its own addresses."""
         steps: list[Step] = [SetSysctl("net.ipv4.ip_forward", "1")]

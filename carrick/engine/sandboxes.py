@@ -207,6 +207,11 @@ class SandboxService:
             steps.append(DeleteNetns(sandbox.netns))
         return await self._kernel.remove(steps)
 
+    async def let_go(self, sandbox_id: SandboxId) -> None:
+        """Delete a namespace that nobody is in any more."""
+        for error in await self._kernel.remove([DeleteNetns(str(self.netns_path(sandbox_id)))]):
+            _log.warning("deleting the namespace of sandbox %s: %s", short(sandbox_id), error)
+
     # Names and files -------------------------------------------------------------------------
 
     def publish_names(self, record: ContainerRecord, sandbox: Sandbox) -> None:

@@ -1,0 +1,1 @@
+"""The commands, a module per group of them; `carrick.doors.cli.registry` says where each is."""

@@ -1,0 +1,110 @@
+"""Which command lives where: the table that lets a command's module be imported only when it runs.
+
+Each name maps to `module:ATTRIBUTE` below `carrick.doors.cli`. Docker's plain forms (`carrick ps`)
+and its groups (`carrick container ls`) share the same commands.
+"""
+
+_LIFE = "commands.lifecycle"
+_LOOK = "commands.looking"
+
+CONTAINER = {
+    "attach": "commands.attaching:ATTACH",
+    "commit": "commands.files:COMMIT",
+    "cp": "commands.copying:CP",
+    "create": "commands.running:CREATE",
+    "diff": "commands.files:DIFF",
+    "exec": "commands.executing:EXEC",
+    "export": "commands.files:EXPORT",
+    "inspect": "commands.inspecting:CONTAINER_INSPECT",
+    "kill": f"{_LIFE}:KILL",
+    "logs": f"{_LOOK}:LOGS",
+    "ls": "commands.listing:PS",
+    "pause": f"{_LIFE}:PAUSE",
+    "port": "commands.port:PORT",
+    "prune": "commands.pruning:CONTAINER_PRUNE",
+    "rename": f"{_LIFE}:RENAME",
+    "restart": f"{_LIFE}:RESTART",
+    "rm": f"{_LIFE}:RM",
+    "run": "commands.running:RUN",
+    "start": "commands.attaching:START",
+    "stats": "commands.stats:STATS",
+    "stop": f"{_LIFE}:STOP",
+    "top": f"{_LOOK}:TOP",
+    "unpause": f"{_LIFE}:UNPAUSE",
+    "update": "commands.updating:UPDATE",
+    "wait": f"{_LIFE}:WAIT",
+}
+CONTAINER_ALIASES = {"list": "ls", "ps": "ls", "remove": "rm"}
+
+IMAGE = {
+    "history": "commands.images:HISTORY",
+    "import": "commands.transfer:IMPORT",
+    "inspect": "commands.inspecting:IMAGE_INSPECT",
+    "load": "commands.transfer:LOAD",
+    "ls": "commands.images:IMAGES",
+    "prune": "commands.pruning:IMAGE_PRUNE",
+    "pull": "commands.transfer:PULL",
+    "rm": "commands.images:RMI",
+    "save": "commands.transfer:SAVE",
+    "tag": "commands.images:TAG",
+}
+IMAGE_ALIASES = {"list": "ls", "remove": "rm"}
+
+NETWORK = {
+    "connect": "commands.networks:CONNECT",
+    "create": "commands.network_create:CREATE",
+    "disconnect": "commands.networks:DISCONNECT",
+    "inspect": "commands.inspecting:NETWORK_INSPECT",
+    "ls": "commands.networks:LS",
+    "prune": "commands.pruning:NETWORK_PRUNE",
+    "rm": "commands.networks:RM",
+}
+NETWORK_ALIASES = {"list": "ls", "remove": "rm"}
+
+VOLUME = {
+    "create": "commands.volumes:CREATE",
+    "inspect": "commands.inspecting:VOLUME_INSPECT",
+    "ls": "commands.volumes:LS",
+    "prune": "commands.pruning:VOLUME_PRUNE",
+    "rm": "commands.volumes:RM",
+}
+VOLUME_ALIASES = {"list": "ls", "remove": "rm"}
+
+SYSTEM = {
+    "df": "commands.system:DF",
+    "events": "commands.events:EVENTS",
+    "info": "commands.system:INFO",
+    "install": "commands.installing:INSTALL",
+    "prune": "commands.pruning:SYSTEM_PRUNE",
+    "uninstall": "commands.installing:UNINSTALL",
+}
+
+PORT = {
+    "add": "commands.port:ADD",
+    "rm": "commands.port:RM",
+}
+
+_PLAIN = (
+    *("attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause"),
+    *("port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause"),
+    *("update", "wait"),
+)
+
+ROOT = {
+    **{name: CONTAINER[name] for name in _PLAIN},
+    **{name: IMAGE[name] for name in ("history", "import", "load", "pull", "save", "tag")},
+    "completion": "commands.shell:COMPLETION",
+    "container": "groups:CONTAINER",
+    "doctor": "commands.doctor:DOCTOR",
+    "events": SYSTEM["events"],
+    "image": "groups:IMAGE",
+    "images": IMAGE["ls"],
+    "info": SYSTEM["info"],
+    "inspect": "commands.inspecting:INSPECT",
+    "network": "groups:NETWORK",
+    "ps": CONTAINER["ls"],
+    "rmi": IMAGE["rm"],
+    "system": "groups:SYSTEM",
+    "version": "commands.system:VERSION",
+    "volume": "groups:VOLUME",
+}

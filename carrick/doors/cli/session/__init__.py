@@ -1,0 +1,1 @@
+"""A person at a terminal, joined to a container: raw mode, streams both ways, signals, detaching."""

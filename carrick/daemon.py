@@ -140,8 +140,8 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         async with asyncio.TaskGroup() as tasks:
             started = [tasks.create_task(processes.ensure(item), name=item.name) for item in companions]
             await engine.prepare()
-            for task in started:
-                await task
+            for waiting in started:
+                await waiting
             owned: list[asyncio.Task[None]] = [
                 tasks.create_task(processes.keep(item), name=f"keep {item.name}") for item in companions
             ]

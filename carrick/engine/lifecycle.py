@@ -227,6 +227,8 @@ class Lifecycle:
             error=str(error),
         )
         await self._state.save(Write(containers=[replace(current, state=state, wanted=False)]))
+        if current.host_config.auto_remove:
+            self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
 
     # Ending ----------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""One module per kind of object: HTTP in, engine calls, HTTP out. Each has `routes()`."""

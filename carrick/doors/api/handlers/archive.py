@@ -1,0 +1,96 @@
+"""Files in and out of containers: `cp`, `export`, and `commit`."""
+
+import base64
+
+from aiohttp import web
+
+from ....host.runtime.api import PathStat
+from ....model.errors import InvalidRequest
+from ..call import Call, encode
+from ..render.times import render_time
+from ..routing import Kind, Route
+from ..streams import begin
+
+
+def routes() -> tuple[Route, ...]:
+    return (
+        Route("HEAD", "/containers/{id}/archive", head_archive),
+        Route("GET", "/containers/{id}/archive", get_archive, Kind.STREAM),
+        Route("PUT", "/containers/{id}/archive", put_archive, Kind.STREAM),
+        Route("GET", "/containers/{id}/export", export, Kind.STREAM),
+        Route("POST", "/commit", commit, Kind.CHANGE),
+    )
+
+
+def _path(call: Call) -> str:
+    path = call.query("path")
+    if not path:
+        raise InvalidRequest("bad parameter: 'path' cannot be empty")
+    if "\0" in path:
+        raise InvalidRequest("bad parameter: 'path' holds a null byte")
+    return path
+
+
+def _stat_header(stat: PathStat) -> dict[str, str]:
+    document = {
+        "name": stat.name,
+        "size": stat.size,
+        "mode": stat.mode,
+        "mtime": render_time(stat.mtime),
+        "linkTarget": stat.link_target,
+    }
+    return {"X-Docker-Container-Path-Stat": base64.b64encode(encode(document).rstrip()).decode()}
+
+
+async def head_archive(call: Call) -> web.StreamResponse:
+    stat = await call.engine.containers.stat_path(call.parameter("id"), _path(call))
+    response = call.empty(200)
+    response.headers.update(_stat_header(stat))
+    return response
+
+
+async def get_archive(call: Call) -> web.StreamResponse:
+    stat, parts = await call.engine.containers.get_archive(call.parameter("id"), _path(call))
+    parts = await begin(parts, endless=False)
+    try:
+        response = await call.stream("application/x-tar", _stat_header(stat))
+        return await call.send_all(response, parts)
+    finally:
+        await parts.aclose()
+
+
+async def put_archive(call: Call) -> web.StreamResponse:
+    await call.engine.containers.put_archive(
+        call.parameter("id"),
+        _path(call),
+        call.body(),
+        no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
+        copy_uid_gid=call.flag("copyUIDGID"),
+    )
+    return call.empty(200)
+
+
+async def export(call: Call) -> web.StreamResponse:
+    parts = await begin(await call.engine.containers.export(call.parameter("id")), endless=False)
+    try:
+        return await call.send_all(await call.stream("application/octet-stream"), parts)
+    finally:
+        await parts.aclose()
+
+
+async def commit(call: Call) -> web.StreamResponse:
+    """Make an image of a container. Changes come as repeated `changes`, or one per line."""
+    container = call.query("container")
+    if not container:
+        raise InvalidRequest("bad parameter: 'container' cannot be empty")
+    repository, tag = call.query("repo"), call.query("tag")
+    changes = tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
+    identifier = await call.engine.images.commit(
+        container,
+        f"{repository}:{tag}" if repository and tag else repository,
+        author=call.query("author"),
+        comment=call.query("comment"),
+        changes=changes,
+        pause=call.flag("pause", default=True),
+    )
+    return call.json({"Id": identifier}, 201)

@@ -1,0 +1,262 @@
+"""Config and HostConfig, in full, as `inspect` shows them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ....model.containers import (
+    ContainerConfig,
+    Healthcheck,
+    HostConfig,
+    ImageConfig,
+    Mount,
+    MountType,
+    PortBinding,
+)
+from . import Json
+
+NANOSECONDS = 10**9
+MASKED_PATHS = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_DEFAULT_SHM = 64 * 1024 * 1024
+
+
+def _or_null(items: Iterable[Any]) -> list[Any] | None:
+    return list(items) or None
+
+
+def _listed(items: tuple[str, ...] | None) -> list[str] | None:
+    return None if items is None else list(items)
+
+
+def render_config(config: ContainerConfig) -> Json:
+    document: Json = {
+        "Hostname": config.hostname,
+        "Domainname": config.domainname,
+        "User": config.user,
+        "AttachStdin": config.attach_stdin,
+        "AttachStdout": config.attach_stdout,
+        "AttachStderr": config.attach_stderr,
+    }
+    if config.exposed_ports:
+        document["ExposedPorts"] = {port: {} for port in config.exposed_ports}
+    document |= {
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.stdin_once,
+        "Env": list(config.env),
+        "Cmd": _listed(config.cmd),
+    }
+    if config.healthcheck:
+        document["Healthcheck"] = render_healthcheck(config.healthcheck)
+    document |= {
+        "Image": config.image,
+        "Volumes": {path: {} for path in config.volumes} or None,
+        "WorkingDir": config.working_dir,
+        "Entrypoint": _listed(config.entrypoint),
+        "OnBuild": _or_null(config.on_build),
+        "Labels": config.labels,
+    }
+    if config.network_disabled:
+        document["NetworkDisabled"] = True
+    if config.mac_address:
+        document["MacAddress"] = config.mac_address
+    if config.stop_signal:
+        document["StopSignal"] = config.stop_signal
+    if config.stop_timeout_s is not None:
+        document["StopTimeout"] = config.stop_timeout_s
+    if config.shell:
+        document["Shell"] = list(config.shell)
+    return document
+
+
+def render_image_config(config: ImageConfig) -> Json:
+    """Return an image's Config: the same shape, without what only containers have."""
+    return render_config(
+        ContainerConfig(
+            env=config.env,
+            cmd=config.cmd,
+            entrypoint=config.entrypoint,
+            user=config.user,
+            working_dir=config.working_dir,
+            exposed_ports=config.exposed_ports,
+            volumes=config.volumes,
+            labels=config.labels,
+            stop_signal=config.stop_signal,
+            healthcheck=config.healthcheck,
+            on_build=config.on_build,
+            shell=config.shell,
+        )
+    )
+
+
+def render_healthcheck(check: Healthcheck) -> Json:
+    document: Json = {}
+    if check.test:
+        document["Test"] = list(check.test)
+    durations = {
+        "Interval": check.interval_s,
+        "Timeout": check.timeout_s,
+        "StartPeriod": check.start_period_s,
+        "StartInterval": check.start_interval_s,
+    }
+    document |= {name: round(value * NANOSECONDS) for name, value in durations.items() if value}
+    if check.retries:
+        document["Retries"] = check.retries
+    return document
+
+
+def render_port_bindings(bindings: Iterable[PortBinding]) -> dict[str, list[Json]]:
+    """Return bindings by container port, those of one port together."""
+    document: dict[str, list[Json]] = {}
+    for binding in bindings:
+        key = f"{binding.container_port}/{binding.protocol}"
+        document.setdefault(key, []).append({"HostIp": binding.host_ip, "HostPort": binding.host_port})
+    return document
+
+
+def render_host_config(config: HostConfig) -> Json:
+    """Return a HostConfig with every field of Docker's, in its order."""
+    document: Json = {
+        "Binds": _or_null(config.binds),
+        "ContainerIDFile": config.container_id_file,
+        "LogConfig": {"Type": config.log_config.driver, "Config": config.log_config.options},
+        "NetworkMode": config.network_mode,
+        "PortBindings": render_port_bindings(config.port_bindings),
+        "RestartPolicy": {
+            "Name": config.restart_policy.name.value,
+            "MaximumRetryCount": config.restart_policy.maximum_retries,
+        },
+        "AutoRemove": config.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": _or_null(config.volumes_from),
+        "ConsoleSize": list(config.console_size),
+    }
+    if config.annotations:
+        document["Annotations"] = config.annotations
+    document |= {
+        "CapAdd": _or_null(config.cap_add),
+        "CapDrop": _or_null(config.cap_drop),
+        "CgroupnsMode": config.cgroupns_mode or "private",
+        "Dns": list(config.dns),
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": _or_null(config.extra_hosts),
+        "GroupAdd": _or_null(config.group_add),
+        "IpcMode": config.ipc_mode or "private",
+        "Cgroup": "",
+        "Links": _or_null(config.links),
+        "OomScoreAdj": config.oom_score_adj,
+        "PidMode": config.pid_mode,
+        "Privileged": config.privileged,
+        "PublishAllPorts": config.publish_all_ports,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": _or_null(config.security_opt),
+    }
+    if config.tmpfs:
+        document["Tmpfs"] = config.tmpfs
+    document |= {
+        "UTSMode": config.uts_mode,
+        "UsernsMode": config.userns_mode,
+        "ShmSize": config.shm_size or _DEFAULT_SHM,
+    }
+    if config.sysctls:
+        document["Sysctls"] = config.sysctls
+    document["Runtime"] = "runc"
+    document["Isolation"] = ""
+    document |= _render_resources(config)
+    if config.mounts:
+        document["Mounts"] = [_render_mount(mount) for mount in config.mounts]
+    masked, read_only = config.masked_paths, config.readonly_paths
+    if config.privileged:
+        masked, read_only = masked or (), read_only or ()
+    document["MaskedPaths"] = list(MASKED_PATHS if masked is None else masked) or None
+    document["ReadonlyPaths"] = list(READONLY_PATHS if read_only is None else read_only) or None
+    if config.init:
+        document["Init"] = True
+    return document
+
+
+def _render_resources(config: HostConfig) -> Json:
+    limits = config.resources
+    return {
+        "CpuShares": limits.cpu_shares,
+        "Memory": limits.memory,
+        "NanoCpus": limits.nano_cpus,
+        "CgroupParent": config.cgroup_parent,
+        "BlkioWeight": limits.blkio_weight,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": limits.cpu_period,
+        "CpuQuota": limits.cpu_quota,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": limits.cpuset_cpus,
+        "CpusetMems": limits.cpuset_mems,
+        "Devices": [
+            {
+                "PathOnHost": device.host_path,
+                "PathInContainer": device.container_path,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in config.devices
+        ],
+        "DeviceCgroupRules": _or_null(config.device_cgroup_rules),
+        "DeviceRequests": None,
+        "MemoryReservation": limits.memory_reservation,
+        "MemorySwap": limits.memory_swap,
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable,
+        "PidsLimit": limits.pids_limit,
+        "Ulimits": [{"Name": item.name, "Hard": item.hard, "Soft": item.soft} for item in config.ulimits],
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    }
+
+
+def _render_mount(mount: Mount) -> Json:
+    document: Json = {"Type": mount.type.value}
+    if mount.source:
+        document["Source"] = mount.source
+    document["Target"] = mount.target
+    if mount.read_only:
+        document["ReadOnly"] = True
+    if mount.type is MountType.BIND:
+        options = {
+            "Propagation": mount.propagation,
+            "NonRecursive": mount.non_recursive,
+            "CreateMountpoint": mount.create_source,
+        }
+        name = "BindOptions"
+    elif mount.type is MountType.VOLUME:
+        driver = {"Name": mount.driver, "Options": mount.driver_options} if mount.driver else None
+        options = {
+            "NoCopy": mount.no_copy,
+            "Labels": mount.labels,
+            "Subpath": mount.subpath,
+            "DriverConfig": driver,
+        }
+        name = "VolumeOptions"
+    else:
+        options = {"SizeBytes": mount.tmpfs_size, "Mode": mount.tmpfs_mode}
+        name = "TmpfsOptions"
+    if given := {key: value for key, value in options.items() if value}:
+        document[name] = given
+    return document

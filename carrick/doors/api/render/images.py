@@ -1,0 +1,119 @@
+"""Images: list, inspect, history, removals; and the progress that pull and load stream."""
+
+from collections.abc import Iterable, Mapping
+
+from ....host.runtime.api import ImageRemoval, Progress
+from ....model.containers import Image, ImageHistory
+from ..errors import ErrorReply
+from ..routing import ApiVersion
+from . import Json
+from .host_config import render_image_config
+from .times import ZERO, render_time, unix
+
+_NO_VIRTUAL_SIZE: ApiVersion = (1, 44)
+
+
+def render_image_entry(image: Image, version: ApiVersion, containers: int = -1) -> Json:
+    """Return an entry of the list; `containers` -1 is Docker's "not counted"."""
+    document: Json = {
+        "Containers": containers,
+        "Created": unix(image.created),
+        "Id": image.id,
+        "Labels": image.config.labels or None,
+        "ParentId": "",
+        "RepoDigests": list(image.repo_digests),
+        "RepoTags": list(image.repo_tags),
+        "SharedSize": -1 if containers < 0 else 0,
+        "Size": image.size,
+    }
+    if version < _NO_VIRTUAL_SIZE:
+        document["VirtualSize"] = image.size
+    return document
+
+
+def render_image(image: Image, version: ApiVersion) -> Json:
+    """Return what `image inspect` shows."""
+    document: Json = {
+        "Id": image.id,
+        "RepoTags": list(image.repo_tags),
+        "RepoDigests": list(image.repo_digests),
+        "Parent": "",
+        "Comment": image.comment,
+        "Created": render_time(image.created),
+        "DockerVersion": "",
+        "Author": image.author,
+        "Config": render_image_config(image.config),
+        "Architecture": image.architecture,
+    }
+    if image.variant:
+        document["Variant"] = image.variant
+    document |= {"Os": image.os, "Size": image.size}
+    if version < _NO_VIRTUAL_SIZE:
+        document["VirtualSize"] = image.size
+    return document | {
+        "GraphDriver": {"Data": None, "Name": "overlay2"},
+        "RootFS": {"Type": "layers", "Layers": list(image.layers)},
+        "Metadata": {"LastTagTime": ZERO},
+    }
+
+
+def render_history(image: Image, history: Iterable[ImageHistory]) -> list[Json]:
+    """Return the steps, the newest first; only the newest has an id and names."""
+    return [
+        {
+            "Comment": step.comment,
+            "Created": unix(step.created),
+            "CreatedBy": step.created_by,
+            "Id": image.id if index == 0 else "<missing>",
+            "Size": step.size,
+            "Tags": (list(image.repo_tags) or None) if index == 0 else None,
+        }
+        for index, step in enumerate(history)
+    ]
+
+
+def render_removals(removals: Iterable[ImageRemoval]) -> list[Json]:
+    return [
+        {"Untagged": removal.untagged} if removal.untagged else {"Deleted": removal.deleted}
+        for removal in removals
+    ]
+
+
+def render_progress(progress: Progress) -> Json:
+    """Return a line of a pull's or load's stream."""
+    if progress.stream:
+        return {"stream": progress.stream}
+    document: Json = {"status": progress.status}
+    if progress.total or progress.current:
+        detail = {"current": progress.current}
+        if progress.total:
+            detail["total"] = progress.total
+        document["progressDetail"] = detail
+        document["progress"] = progress_bar(progress.current, progress.total)
+    elif progress.id:
+        document["progressDetail"] = {}
+    if progress.id:
+        document["id"] = progress.id
+    return document
+
+
+def render_late_failure(reply: ErrorReply) -> Mapping[str, object]:
+    """Return the line that ends a stream whose status was sent as 200 before the failure."""
+    return {"errorDetail": {"code": reply.status, "message": reply.message}, "error": reply.message}
+
+
+def progress_bar(current: int, total: int) -> str:
+    """Return `[====>      ]  1.2MB/3.4MB`, for clients that print it as it is."""
+    if total <= 0:
+        return f"{_size(current):>8}"
+    filled = min(50, current * 50 // total)
+    bar = "=" * filled + ">" + " " * (50 - filled) if filled < 50 else "=" * 50 + ">"
+    return f"[{bar}]  {_size(current):>8}/{_size(total)}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g}{unit}"
+        count /= 1000
+    return f"{count:.4g}TB"

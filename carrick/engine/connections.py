@@ -31,7 +31,7 @@ class ConnectionService:
                 if sandbox.endpoint(network.id) is not None:
                     raise Denied(f"endpoint with name {record.name} already exists in network {network.name}")
                 after = await self._sandboxes.connect(record, sandbox, network, settings)
-                await self._move_ports(sandbox, after)
+                await self._ports.follow(sandbox, after)
                 self._emit(record, network, "connect")
                 return
             kept = tuple(item for item in record.attachments if not self._names(item, network))
@@ -63,7 +63,7 @@ class ConnectionService:
                 if endpoint is None:
                     raise Failed(f"container {record.id} is not connected to network {network.name}")
                 after = await self._sandboxes.disconnect(record, sandbox, endpoint)
-                await self._move_ports(sandbox, after)
+                await self._ports.follow(sandbox, after)
                 self._emit(record, network, "disconnect")
                 return
             if not any(self._names(item, network) for item in record.attachments):
@@ -81,16 +81,6 @@ class ConnectionService:
     def _names(self, attachment: Attachment, network: Network) -> bool:
         found = self._state.network_or_none(attachment.network)
         return found is not None and found.id == network.id
-
-    async def _move_ports(self, before: Sandbox, after: Sandbox) -> None:
-        """Published ports follow the endpoint with the default gateway: move them if that changed."""
-        record = self._state.containers[after.container_id]
-        if not record.ports or self._ports.target(before) == self._ports.target(after):
-            return
-        await self._ports.unpublish(self._ports.publishing(record, before))
-        target = self._ports.target(after)
-        if target.ipv4 or target.ipv6:
-            await self._ports.publish(self._ports.publishing(record, after))
 
     def _emit(self, record: ContainerRecord, network: Network, action: str) -> None:
         attributes = {"name": network.name, "type": network.driver, "container": record.id}

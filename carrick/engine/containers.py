@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ..host.runtime.api import (
     Change,
@@ -19,7 +19,7 @@ from ..host.runtime.api import (
     Runtime,
     VolumeStore,
 )
-from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding
+from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
 from ..model.errors import CarrickError, Conflict, InvalidRequest, NotFound
 from ..model.ids import ContainerId, SandboxId
 from ..model.networks import Sandbox
@@ -220,7 +220,7 @@ class ContainerService:
                     raise InvalidRequest("Restart policy cannot be updated because AutoRemove is enabled")
                 host = replace(host, restart_policy=request.restart_policy)
             if request.resources is not None:
-                host = replace(host, resources=request.resources)
+                host = replace(host, resources=_merge(host.resources, request.resources))
                 if record.state.is_running:
                     await self._runtime.update(record.id, request.resources)
             await self._state.save(Write(containers=[replace(record, host_config=host)]))
@@ -494,6 +494,12 @@ class ContainerService:
 
     async def exec_get(self, exec_id: str) -> ExecView:
         return self._execs.get(exec_id)
+
+
+def _merge(old: Resources, new: Resources) -> Resources:
+    """Return the limits with those replaced that `new` sets; 0, "" and None leave one as it is."""
+    given = {item.name: value for item in fields(new) if (value := getattr(new, item.name))}
+    return replace(old, **given)
 
 
 def _is_of(port: PublishedPort, binding: PortBinding) -> bool:

@@ -164,6 +164,7 @@ class CarrickEngine:
             firewall=firewall,
             lifecycle=self._lifecycle,
             containers=self.containers,
+            ports=self.ports,
             names=self.names,
             clock=clock,
             tasks=self._tasks,
@@ -223,6 +224,8 @@ class CarrickEngine:
                 group.create_task(self._watch_drift(), name="drift"),
                 group.create_task(self._inspect_regularly(), name="inspection"),
             ]
+            # Not before now: ports are held by a process of its own, which may have come after us.
+            await self.reconciler.settle_ports()
             self.reconciler.start_wanted()
             try:
                 yield

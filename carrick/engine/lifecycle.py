@@ -315,15 +315,13 @@ class Lifecycle:
                 waiter.set_result(event.exit_code)
         if restarts:
             self._schedule_restart(record)
-        elif record.host_config.auto_remove and self.remove_when_ended is not None:
+        elif record.host_config.auto_remove:
             self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
 
     async def _auto_remove(self, container_id: ContainerId) -> None:
-        assert self.remove_when_ended is not None
-        try:
-            await self.remove_when_ended(container_id)
-        except NotFound:
-            return
+        if self.remove_when_ended is not None:
+            with suppress(NotFound):
+                await self.remove_when_ended(container_id)
 
     def _schedule_restart(self, record: ContainerRecord) -> None:
         started = record.state.started_at

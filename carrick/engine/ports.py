@@ -6,7 +6,7 @@ with the holder's name. The firewall's entries follow when the container's addre
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import cast
 
@@ -30,7 +30,7 @@ from ..model.containers import PortBinding
 from ..model.errors import Failed, Unavailable
 from ..model.networks import Sandbox
 from ..model.steps import ForgetFlows, Nft, Step
-from .state import State
+from .state import State, Write
 from .values import ContainerRecord, PublishedPort
 
 _log = logging.getLogger(__name__)
@@ -272,6 +272,34 @@ class PortService:
             ]
             await self._kernel.remove(single)
         await self._kernel.remove(_forget_udp(publishing))
+
+    async def follow(self, before: Sandbox, after: Sandbox) -> None:
+        """Move a running container's ports to where its default gateway is now.
+
+        Without one they are given up, and taken again when there is one. With `before` the same as `after`
+        it finishes what a killed daemon left undone.
+        """
+        record = self._state.containers[after.container_id]
+        target = self.target(after)
+        if record.ports and target != self.target(before):
+            await self.unpublish(self.publishing(record, before))
+        if not (target.ipv4 or target.ipv6):
+            if record.ports:
+                await self._state.save(Write(containers=[replace(record, ports=())]))
+                await self.release(record)
+            return
+        if not record.ports:
+            ports = await self.hold(record, after, self.bindings(record))
+            if not ports:
+                return
+            record = replace(record, ports=ports)
+            await self._state.save(Write(containers=[record]))
+        elif target == self.target(before):
+            return
+        publishing = self.publishing(record, after)
+        # The same ports again, with what is relayed going to the new address.
+        await self._holder.hold(record.id, publishing.held)
+        await self.publish(publishing)
 
     async def release(self, record: ContainerRecord, ports: Sequence[HeldPort] | None = None) -> None:
         try:

@@ -28,6 +28,7 @@ from .firewall import FirewallService
 from .host import Host
 from .lifecycle import Lifecycle
 from .names import NameService
+from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
 from .tasks import TaskOwner
@@ -52,6 +53,7 @@ class Reconciler:
         firewall: FirewallService,
         lifecycle: Lifecycle,
         containers: ContainerService,
+        ports: PortService,
         names: NameService,
         clock: Clock,
         tasks: TaskOwner,
@@ -66,6 +68,7 @@ class Reconciler:
         self._firewall = firewall
         self._lifecycle = lifecycle
         self._containers = containers
+        self._ports = ports
         self._names = names
         self._clock = clock
         self._tasks = tasks
@@ -134,11 +137,9 @@ class Reconciler:
             mark = link.alias.removeprefix("carrick:")
             if mark != link.alias and mark not in known and link.name not in wanted_links:
                 steps.append(DeleteLink(link.name))
-        directory = self._config.run_dir / "netns"
-        if directory.is_dir():
-            for path in directory.iterdir():
-                if str(path) not in wanted_netns:
-                    steps.append(DeleteNetns(str(path)))
+        for path in await self._kernel.list_netns(self._config.run_dir / "netns"):
+            if path not in wanted_netns:
+                steps.append(DeleteNetns(path))
         for error in await self._kernel.remove(steps):
             _log.warning("removing what is not ours any more: %s", error)
         return [step.describe() for step in steps]
@@ -254,6 +255,16 @@ class Reconciler:
         if half_made:
             async with self._state.lock(record.id):
                 await self._lifecycle.tear_down(record)
+
+    async def settle_ports(self) -> None:
+        """Give up or take the ports of containers whose networks changed as the daemon was killed."""
+        for sandbox in list(self._state.sandboxes.values()):
+            record = self._state.containers.get(sandbox.container_id)
+            if sandbox.active and record is not None and record.state.is_running:
+                try:
+                    await self._ports.follow(sandbox, sandbox)
+                except CarrickError as error:
+                    _log.error("ports of container %s: %s", record.name, error)
 
     def start_wanted(self) -> None:
         """Start what should run and does not, by restart policy, side by side."""

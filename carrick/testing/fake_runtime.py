@@ -1,0 +1,630 @@
+"""`Runtime`, `ImageStore` and `VolumeStore` in memory, for tests of the engine and the API.
+
+They keep the contracts of `carrick.host.runtime.api`: the same errors in the same words, exits told once and
+again after a restart until released, sessions that miss nothing. A test plays the processes with
+`exit`, `emit` and `read_stdin`. `fail_at` lets the next call of a method raise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+from ..host.runtime.api import (
+    CannotStart,
+    Change,
+    ConsoleSession,
+    ConsoleSize,
+    ContainerRecord,
+    ContainerStats,
+    ExecRequest,
+    ExecSession,
+    ExitEvent,
+    ImageRemoval,
+    ImageUser,
+    Launched,
+    LaunchRequest,
+    LayerSize,
+    LogEntry,
+    LogQuery,
+    Output,
+    PathStat,
+    ProcessStatus,
+    ProcessTable,
+    Progress,
+    ProgressCallback,
+    RegistryAuth,
+    Stream,
+    Volume,
+)
+from ..host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
+from ..host.runtime.reference import parse_reference
+from ..model.containers import Image, ImageConfig, ImageHistory, MountPoint, Resources
+from ..model.errors import Conflict, InvalidRequest, NotFound
+from ..model.ids import ContainerId, ImageId
+
+Clock = Callable[[], datetime]
+
+_ALIVE = (ProcessStatus.CREATED, ProcessStatus.RUNNING, ProcessStatus.PAUSED)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(eq=False, slots=True)
+class FakeSession:
+    """A client of a fake process. `written` is what it sent to standard input."""
+
+    pid: int = 0
+    written: bytes = b""
+    stdin_ended: bool = False
+    size: ConsoleSize | None = None
+    exit_code: asyncio.Future[int] | None = None
+    _queue: asyncio.Queue[Output | None] = field(default_factory=asyncio.Queue)
+
+    async def output(self) -> AsyncIterator[Output]:
+        """Yield what the test emits, until the process ended."""
+        while (item := await self._queue.get()) is not None:
+            yield item
+
+    async def write(self, data: bytes) -> None:
+        """Note the bytes."""
+        self.written += data
+
+    async def close_stdin(self) -> None:
+        """Note the end."""
+        self.stdin_ended = True
+
+    async def wait(self) -> int:
+        """Return the exit code."""
+        assert self.exit_code is not None
+        return await asyncio.shield(self.exit_code)
+
+    async def resize(self, size: ConsoleSize) -> None:
+        """Note the size."""
+        self.size = size
+
+    async def close(self) -> None:
+        """End the output."""
+        self._queue.put_nowait(None)
+
+    # for tests
+
+    def emit(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        """Let the process write."""
+        self._queue.put_nowait(Output(stream, data))
+
+    def exit(self, code: int = 0) -> None:
+        """Let the process end."""
+        self._queue.put_nowait(None)
+        if self.exit_code is not None and not self.exit_code.done():
+            self.exit_code.set_result(code)
+
+
+@dataclass(eq=False, slots=True)
+class FakeContainer:
+    """What a fake host has of one container."""
+
+    image_id: ImageId
+    mounts: tuple[MountPoint, ...] = ()
+    request: LaunchRequest | None = None
+    status: ProcessStatus = ProcessStatus.NONE
+    pid: int = 0
+    started_at: datetime | None = None
+    exit: ExitEvent | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    signals: list[int] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
+    sessions: list[FakeSession] = field(default_factory=list)
+    execs: dict[str, tuple[ExecRequest, FakeSession]] = field(default_factory=dict)
+    resources: Resources | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Archives that were put, by their path."""
+
+
+class FakeRuntime:
+    """Containers without processes. `containers` may be looked at and changed by tests."""
+
+    def __init__(self, clock: Clock = _utc_now) -> None:
+        self.containers: dict[ContainerId, FakeContainer] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.fail_at: dict[str, Exception] = {}
+        self.missing_commands: set[str] = {"nonexistent"}
+        self._clock = clock
+        self._pids = count(1000)
+        self._exits: asyncio.Queue[ExitEvent] = asyncio.Queue()
+        self._waiting: dict[ContainerId, list[FakeSession]] = {}
+
+    # for tests
+
+    def exit(self, container_id: ContainerId, code: int = 0, *, oom_killed: bool = False) -> None:
+        """Let a container's process end."""
+        container = self.containers[container_id]
+        container.status = ProcessStatus.EXITED
+        container.pid = 0
+        container.exit = ExitEvent(container_id, code, self._clock(), oom_killed)
+        container.ended.set()
+        for session in container.sessions:
+            session.exit(code)
+        for _, session in container.execs.values():
+            session.exit(137)
+        container.sessions = []
+        self._exits.put_nowait(container.exit)
+
+    def emit(self, container_id: ContainerId, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        """Let a container's process write lines."""
+        container = self.containers[container_id]
+        time_ns = int(self._clock().timestamp() * 1e9)
+        for line in data.splitlines(keepends=True):
+            container.log.append(LogEntry(stream, time_ns, line, partial=not line.endswith(b"\n")))
+        for session in container.sessions:
+            session.emit(data, stream)
+
+    def restart_daemon(self) -> None:
+        """Forget what a killed daemon forgets; unreleased exits are told again at `open`."""
+        self._exits = asyncio.Queue()
+        self._waiting.clear()
+
+    def _enter(self, method: str, container_id: str = "") -> None:
+        self.calls.append((method, container_id))
+        if (error := self.fail_at.pop(method, None)) is not None:
+            raise error
+
+    def _known(self, container_id: ContainerId) -> FakeContainer:
+        if container_id not in self.containers:
+            raise NotFound(f"No such container: {container_id}")
+        return self.containers[container_id]
+
+    def _running(self, container_id: ContainerId) -> FakeContainer:
+        container = self._known(container_id)
+        if container.status not in _ALIVE:
+            raise Conflict(f"container {container_id} is not running")
+        return container
+
+    # the contract
+
+    async def open(self) -> None:
+        """Tell unreleased exits."""
+        self._enter("open")
+        for container in self.containers.values():
+            if container.exit is not None:
+                self._exits.put_nowait(container.exit)
+
+    async def close(self) -> None:
+        """Do nothing."""
+        self._enter("close")
+
+    async def provision(
+        self, container_id: ContainerId, image_id: ImageId, mounts: tuple[MountPoint, ...] = ()
+    ) -> None:
+        """Note the container."""
+        self._enter("provision", container_id)
+        container = self.containers.setdefault(container_id, FakeContainer(image_id))
+        container.mounts = mounts
+
+    async def create(self, request: LaunchRequest) -> Launched:
+        """Give the container a process that waits."""
+        self._enter("create", request.container_id)
+        container = self.containers.setdefault(request.container_id, FakeContainer(request.image_id))
+        if container.status in _ALIVE:
+            raise Conflict(f"container {request.container_id} is already running")
+        await self.release(request.container_id)
+        command = request.config.command
+        if not command:
+            raise InvalidRequest("No command specified")
+        waiting = self._waiting.pop(request.container_id, [])
+        if command[0] in self.missing_commands:
+            for session in waiting:
+                session.exit(127)
+            raise CannotStart(
+                "failed to create task for container: failed to create shim task: OCI runtime "
+                "create failed: runc create failed: unable to start container process: exec: "
+                f'"{command[0]}": executable file not found in $PATH: unknown',
+                exit_code=127,
+            )
+        container.request = request
+        container.mounts = request.mounts
+        container.status = ProcessStatus.CREATED
+        container.pid = next(self._pids)
+        container.sessions += waiting
+        return Launched(container.pid)
+
+    async def start(self, container_id: ContainerId) -> datetime:
+        """Let it run."""
+        self._enter("start", container_id)
+        container = self._running(container_id)
+        container.status = ProcessStatus.RUNNING
+        container.started_at = self._clock()
+        return container.started_at
+
+    async def kill(self, container_id: ContainerId, signal: int) -> None:
+        """Note the signal; 9 and 15 end the process."""
+        self._enter("kill", container_id)
+        container = self._running(container_id)
+        container.signals.append(signal)
+        if signal in (9, 15):
+            self.exit(container_id, 128 + signal)
+
+    async def pause(self, container_id: ContainerId) -> None:
+        """Freeze."""
+        self._enter("pause", container_id)
+        self._running(container_id).status = ProcessStatus.PAUSED
+
+    async def resume(self, container_id: ContainerId) -> None:
+        """Thaw."""
+        self._enter("resume", container_id)
+        self._running(container_id).status = ProcessStatus.RUNNING
+
+    async def update(self, container_id: ContainerId, resources: Resources) -> None:
+        """Note the limits."""
+        self._enter("update", container_id)
+        self._running(container_id).resources = resources
+
+    def log_path(self, container_id: ContainerId) -> str:
+        """Return a path, where nothing is."""
+        return f"/fake/{container_id}/log"
+
+    async def wait_exit(self, container_id: ContainerId) -> ExitEvent:
+        """Wait for the end."""
+        container = self._known(container_id)
+        if container.status is ProcessStatus.NONE:
+            raise Conflict(f"container {container_id} is not running")
+        await container.ended.wait()
+        assert container.exit is not None
+        return container.exit
+
+    async def release(self, container_id: ContainerId) -> None:
+        """Take the run away."""
+        self._enter("release", container_id)
+        container = self.containers.get(container_id)
+        if container is None:
+            return
+        if container.status in _ALIVE:
+            self.exit(container_id, 137)
+        container.status = ProcessStatus.NONE
+        container.pid = 0
+        container.exit = None
+        container.ended = asyncio.Event()
+        container.execs.clear()
+
+    async def remove(self, container_id: ContainerId) -> None:
+        """Forget the container."""
+        self._enter("remove", container_id)
+        await self.release(container_id)
+        for session in self._waiting.pop(container_id, []):
+            session.exit(137)
+        self.containers.pop(container_id, None)
+
+    async def exits(self) -> AsyncIterator[ExitEvent]:
+        """Yield exits."""
+        while True:
+            yield await self._exits.get()
+
+    async def state(self, container_id: ContainerId) -> ContainerRecord:
+        """Tell what there is."""
+        container = self.containers.get(container_id)
+        if container is None:
+            return ContainerRecord(container_id, ProcessStatus.NONE)
+        return ContainerRecord(
+            container_id,
+            container.status,
+            pid=container.pid,
+            conmon_pid=container.pid + 1 if container.pid else 0,
+            started_at=container.started_at,
+            exit=container.exit,
+            is_mounted=container.status is not ProcessStatus.NONE,
+        )
+
+    async def scan(self) -> tuple[ContainerRecord, ...]:
+        """Tell of all."""
+        return tuple([await self.state(key) for key in sorted(self.containers)])
+
+    async def processes(self, container_id: ContainerId) -> tuple[int, ...]:
+        """Return the one process."""
+        return (self._running(container_id).pid,)
+
+    async def top(self, container_id: ContainerId, ps_args: str = "-ef") -> ProcessTable:
+        """Return a table of the one process."""
+        container = self._running(container_id)
+        command = " ".join(container.request.config.command) if container.request else ""
+        return ProcessTable(("UID", "PID", "CMD"), (("root", str(container.pid), command),))
+
+    async def stats(self, container_id: ContainerId) -> ContainerStats:
+        """Return a sample of zeros."""
+        self._running(container_id)
+        return ContainerStats(self._clock())
+
+    async def attach(
+        self, container_id: ContainerId, *, stdin: bool = False, logs: bool = False
+    ) -> ConsoleSession:
+        """Connect to this run or the next."""
+        self._enter("attach", container_id)
+        session = FakeSession()
+        container = self.containers.get(container_id)
+        if container is not None and container.status in _ALIVE:
+            container.sessions.append(session)
+            if logs:
+                for entry in container.log:
+                    session.emit(entry.data, entry.stream)
+        else:
+            self._waiting.setdefault(container_id, []).append(session)
+        return session
+
+    async def resize(self, container_id: ContainerId, size: ConsoleSize) -> None:
+        """Note the size with every session."""
+        for session in self._running(container_id).sessions:
+            session.size = size
+
+    async def logs(self, container_id: ContainerId, query: LogQuery) -> AsyncIterator[LogEntry]:
+        """Yield what was emitted."""
+        container = self._known(container_id)
+        wanted = {Stream.STDOUT: query.stdout, Stream.STDERR: query.stderr}
+        entries = [entry for entry in container.log if wanted[entry.stream]]
+        if query.tail is not None:
+            entries = entries[len(entries) - min(query.tail, len(entries)) :]
+        for entry in entries:
+            if query.since_ns is not None and entry.time_ns < query.since_ns:
+                continue
+            if query.until_ns is not None and entry.time_ns > query.until_ns:
+                return
+            yield entry
+        if query.follow and container.status in _ALIVE:
+            session = FakeSession()
+            container.sessions.append(session)
+            async for output in session.output():
+                if wanted[output.stream]:
+                    time_ns = int(self._clock().timestamp() * 1e9)
+                    yield LogEntry(output.stream, time_ns, output.data)
+
+    async def exec(self, request: ExecRequest) -> ExecSession:
+        """Make a session that the test plays."""
+        self._enter("exec", request.container_id)
+        container = self._running(request.container_id)
+        if container.status is ProcessStatus.PAUSED:
+            raise Conflict(f"container {request.container_id} is paused, unpause the container before exec")
+        if request.args and request.args[0] in self.missing_commands:
+            raise CannotStart(
+                "OCI runtime exec failed: exec failed: unable to start container process: exec: "
+                f'"{request.args[0]}": executable file not found in $PATH: unknown',
+                exit_code=127,
+            )
+        session = FakeSession(next(self._pids), exit_code=asyncio.get_running_loop().create_future())
+        container.execs[request.exec_id] = (request, session)
+        return session
+
+    async def changes(self, container_id: ContainerId) -> tuple[Change, ...]:
+        """Return none."""
+        self._known(container_id)
+        return ()
+
+    async def size(self, container_id: ContainerId) -> LayerSize:
+        """Return zeros."""
+        self._known(container_id)
+        return LayerSize(0, 0)
+
+    async def export(self, container_id: ContainerId) -> AsyncIterator[bytes]:
+        """Yield an empty archive."""
+        self._known(container_id)
+        yield b"\0" * 1024
+
+    async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
+        """Find what was put."""
+        container = self._known(container_id)
+        if path not in container.files:
+            raise NotFound(f"Could not find the file {path} in container {container_id}")
+        return PathStat(Path(path).name, len(container.files[path]), 0o644, self._clock())
+
+    async def get_archive(
+        self, container_id: ContainerId, path: str
+    ) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """Return what was put."""
+        found = await self.stat_path(container_id, path)
+
+        async def archive() -> AsyncIterator[bytes]:
+            yield self.containers[container_id].files[path]
+
+        return found, archive()
+
+    async def put_archive(
+        self,
+        container_id: ContainerId,
+        path: str,
+        archive: AsyncIterable[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool = False,
+        copy_uid_gid: bool = False,
+    ) -> None:
+        """Note the archive."""
+        container = self._known(container_id)
+        container.files[path] = b"".join([chunk async for chunk in archive])
+
+
+class FakeImageStore:
+    """Images without files, but with the real index: names, lookup and removal are the real ones."""
+
+    def __init__(self, root: Path = Path("/fake"), clock: Clock = _utc_now) -> None:
+        self.index = ImageIndex()
+        self.registry: dict[str, ImageConfig] = {}
+        """What can be pulled, by familiar name with tag."""
+        self._root = root
+        self._clock = clock
+
+    def add(self, name: str, config: ImageConfig | None = None) -> Image:
+        """Put an image there."""
+        tag = parse_reference(name).with_default_tag().familiar
+        image = Image(
+            id=ImageId(f"sha256:{sha256(tag.encode()).hexdigest()}"),
+            created=self._clock(),
+            architecture="amd64",
+            config=config or ImageConfig(cmd=("sh",)),
+            history=(ImageHistory(created=self._clock(), comment="fake"),),
+        )
+        self.index = self.index.add(StoredImage(image, ""), [tag])
+        return self.index.images[image.id].image
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def pull(
+        self,
+        reference: str,
+        progress: ProgressCallback | None = None,
+        *,
+        platform: str = "",
+        auth: RegistryAuth | None = None,
+    ) -> Image:
+        """Take an image from `registry`."""
+        named = parse_reference(reference).with_default_tag()
+        if named.familiar not in self.registry:
+            raise NotFound(f"manifest for {named.familiar} not found: manifest unknown: manifest unknown")
+        image = self.add(named.familiar, self.registry[named.familiar])
+        if progress is not None:
+            progress(Progress(f"Pulling from {named.path}", id=named.tag))
+            progress(Progress(f"Status: Downloaded newer image for {named.familiar}"))
+        return image
+
+    async def load(
+        self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback | None = None
+    ) -> tuple[str, ...]:
+        """Take the archive's text as names, one a line."""
+        text = await _read(archive)
+        names = tuple(self.add(line.decode()).repo_tags[0] for line in text.split())
+        if progress is not None:
+            for name in names:
+                progress(Progress(stream=f"Loaded image: {name}\n"))
+        return names
+
+    async def import_tar(
+        self,
+        archive: AsyncIterable[bytes] | Path,
+        reference: str = "",
+        changes: tuple[str, ...] = (),
+        message: str = "",
+    ) -> ImageId:
+        """Make an image whatever the archive holds."""
+        from ..host.runtime.oci import apply_changes
+
+        await _read(archive)
+        config = apply_changes(ImageConfig(), changes)
+        return self.add(reference or "imported", config).id
+
+    async def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+        """Yield the names, one a line, as `load` takes them."""
+        for reference in references:
+            for tag in self.index.find(reference).image.repo_tags:
+                yield f"{tag}\n".encode()
+
+    async def tag(self, reference: str, target: str) -> None:
+        """Give a name."""
+        image_id = self.index.find(reference).image.id
+        self.index = self.index.tag(image_id, parse_reference(target).with_default_tag().familiar)
+
+    async def list(self) -> tuple[Image, ...]:
+        """Return all."""
+        return tuple(stored.image for stored in self.index.images.values())
+
+    async def get(self, reference: str) -> Image:
+        """Look one up."""
+        return self.index.find(reference).image
+
+    async def history(self, reference: str) -> tuple[ImageHistory, ...]:
+        """Return the one step."""
+        return self.index.find(reference).image.history
+
+    async def remove(
+        self, reference: str, *, force: bool = False, users: Collection[ImageUser] = ()
+    ) -> tuple[ImageRemoval, ...]:
+        """Remove by the real rules."""
+        plan = plan_removal(self.index, reference, force=force, users=users)
+        self.index = plan.index
+        return plan.report
+
+    async def prune(
+        self, *, all_unused: bool, used: Collection[ImageId]
+    ) -> tuple[tuple[ImageRemoval, ...], int]:
+        """Remove the unused."""
+        report: tuple[ImageRemoval, ...] = ()
+        for image in await self.list():
+            if image.id not in used and (all_unused or not image.repo_tags):
+                report += await self.remove(image.id, force=True)
+        return report, 0
+
+    async def lower_dir(self, image_id: ImageId) -> Path:
+        """Return a path, where nothing is."""
+        if image_id not in self.index.images:
+            raise NotFound(f"No such image: {image_id}")
+        return self._root / image_id.removeprefix("sha256:")
+
+
+async def _read(archive: AsyncIterable[bytes] | Path) -> bytes:
+    if isinstance(archive, Path):
+        return archive.read_bytes()
+    return b"".join([chunk async for chunk in archive])
+
+
+class FakeVolumeStore:
+    """Volumes without directories."""
+
+    def __init__(self, root: Path = Path("/fake/volumes"), clock: Clock = _utc_now) -> None:
+        self.volumes: dict[str, Volume] = {}
+        self._root = root
+        self._clock = clock
+        self._numbers = count(1)
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Note a volume."""
+        if driver != "local":
+            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        anonymous = not name
+        name = name or sha256(str(next(self._numbers)).encode()).hexdigest()
+        volume = Volume(
+            name,
+            self._root / name / "_data",
+            self._clock(),
+            options=dict(options or {}),
+            labels=dict(labels or {}),
+        )
+        return self.volumes.setdefault(name, replace(volume, anonymous=anonymous))
+
+    async def get(self, name: str) -> Volume:
+        """Look one up."""
+        if name not in self.volumes:
+            raise NotFound(f"get {name}: no such volume")
+        return self.volumes[name]
+
+    async def list(self) -> tuple[Volume, ...]:
+        """Return all."""
+        return tuple(self.volumes[name] for name in sorted(self.volumes))
+
+    async def remove(self, name: str, *, force: bool = False, users: Collection[ContainerId] = ()) -> None:
+        """Forget one."""
+        if name not in self.volumes and force:
+            return
+        await self.get(name)
+        if users:
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(users))}]")
+        del self.volumes[name]
+
+    async def size(self, name: str) -> int:
+        """Return 0."""
+        await self.get(name)
+        return 0
+
+    async def copy_up(self, name: str, source_root: Path, path: str) -> None:
+        """Do nothing."""
+        await self.get(name)
+
+    async def activate(self, name: str) -> Path:
+        """Return its path."""
+        return (await self.get(name)).mountpoint

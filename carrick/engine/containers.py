@@ -20,7 +20,7 @@ from ..host.runtime.api import (
     VolumeStore,
 )
 from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
-from ..model.errors import CarrickError, Conflict, InvalidRequest, NotFound
+from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.ids import ContainerId, SandboxId
 from ..model.networks import Sandbox
 from . import filters as filtering
@@ -429,7 +429,10 @@ class ContainerService:
         return await self._runtime.stats(record.id)
 
     def logs(self, reference: str, query: LogQuery) -> AsyncIterator[LogEntry]:
-        return self._runtime.logs(self._state.find_container(reference).id, query)
+        record = self._state.find_container(reference)
+        if record.host_config.log_config.driver == "none":
+            raise Unsupported("configured logging driver does not support reading")
+        return self._runtime.logs(record.id, query)
 
     async def attach(self, reference: str, *, stdin: bool, logs: bool) -> ConsoleSession:
         record = self._state.find_container(reference)
@@ -464,6 +467,8 @@ class ContainerService:
         copy_uid_gid: bool = False,
     ) -> None:
         record = self._state.find_container(reference)
+        if record.host_config.read_only:
+            raise Denied("container rootfs is marked read-only")
         await self._runtime.put_archive(
             record.id,
             path,

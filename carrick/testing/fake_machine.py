@@ -1,8 +1,8 @@
 """A machine without a kernel: an engine over fakes, that can be killed at any effect and started again.
 
-What would outlive a killed daemon (store, kernel, runtime, held ports) outlives `start`; the engine is built
-anew. `kill_after(n)` lets n more effects happen and then raises `Killed` at every further one, so that nothing
-of the dead daemon acts on.
+What would outlive a killed daemon (store, kernel, runtime, held ports) outlives `start`; the engine is
+built anew. `kill_after(n)` lets n more effects happen and then raises `Killed` at every further one, so that
+nothing of the dead daemon acts on.
 """
 
 import asyncio

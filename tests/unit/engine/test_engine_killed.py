@@ -1,7 +1,7 @@
 """Kill the daemon at every effect of every operation, start it again, and look at what is left.
 
-The invariants: the operation is wholly done or wholly undone and can be repeated; nothing bears our mark that no
-record knows; a bystander container is never touched.
+The invariants: the operation is wholly done or wholly undone and can be repeated; nothing bears our mark
+that no record knows; a bystander container is never touched.
 """
 
 from collections.abc import Awaitable, Callable
@@ -48,15 +48,15 @@ OPERATIONS: dict[str, tuple[Operation | None, Operation]] = {
         lambda e: running(e, "net"),
         lambda e: e.networks.disconnect("net", "subject"),
     ),
-    "stop": (lambda e: running(e), lambda e: e.containers.stop("subject")),
-    "restart": (lambda e: running(e), lambda e: e.containers.restart("subject")),
-    "rm -f": (lambda e: running(e), lambda e: e.containers.remove("subject", force=True)),
+    "stop": (running, lambda e: e.containers.stop("subject")),
+    "restart": (running, lambda e: e.containers.restart("subject")),
+    "rm -f": (running, lambda e: e.containers.remove("subject", force=True)),
     "port add": (
-        lambda e: running(e),
+        running,
         lambda e: e.containers.add_ports("subject", [PortBinding(81, "tcp", "", "8082")]),
     ),
     "port rm": (
-        lambda e: running(e),
+        running,
         lambda e: e.containers.remove_ports("subject", [PortBinding(80, "tcp", "", "8081")]),
     ),
 }

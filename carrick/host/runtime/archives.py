@@ -1,0 +1,251 @@
+"""Image archives as files: what kind one is and what it holds, layers, and the one that `save` writes.
+
+Everything here blocks and is called in a thread, but for `spool`.
+"""
+
+import asyncio
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import shutil
+import struct
+import tarfile
+import tempfile
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+
+from ...model.errors import InvalidRequest
+from . import oci
+from .reference import parse_reference
+
+_BLOCK = 1 << 20
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+class ArchiveKind(StrEnum):
+    """What `load` was given."""
+
+    DOCKER = "docker-archive"
+    OCI = "oci-archive"
+    LAYOUT = "oci layout"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundArchive:
+    """An archive's kind; for a docker-archive the familiar names of each of its images."""
+
+    kind: ArchiveKind
+    names: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """One image for `save`: hex digests of its configuration and, per layer, (blob, diff id)."""
+
+    config: str
+    layers: tuple[tuple[str, str], ...]
+    tags: tuple[str, ...]
+
+
+class _DockerEntry(msgspec.Struct, rename="pascal"):
+    config: str
+    repo_tags: list[str] | None = None
+    layers: list[str] = msgspec.field(default_factory=list)
+
+
+async def spool(stream: AsyncIterable[bytes], target: Path) -> None:
+    """Write a stream into a file."""
+    with open(target, "wb") as file:
+        async for chunk in stream:
+            await asyncio.to_thread(file.write, chunk)
+
+
+def inspect_archive(source: Path) -> FoundArchive:
+    """Look at what `load` was given. Raises InvalidRequest if it is no image archive."""
+    if source.is_dir():
+        if (source / "index.json").exists():
+            return FoundArchive(ArchiveKind.LAYOUT)
+        raise InvalidRequest(f"{source} is no OCI layout: it has no index.json")
+    try:
+        with tarfile.open(source, "r:*") as archive:
+            names = {member.name.removeprefix("./"): member for member in archive}
+            if "manifest.json" in names:
+                file = archive.extractfile(names["manifest.json"])
+                text = b"" if file is None else file.read()
+                entries = msgspec.json.decode(text, type=list[_DockerEntry])
+                return FoundArchive(
+                    ArchiveKind.DOCKER,
+                    tuple(_familiar(entry.repo_tags or []) for entry in entries),
+                )
+            if "index.json" in names:
+                return FoundArchive(ArchiveKind.OCI)
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(f"this is no image archive: {error}") from error
+    raise InvalidRequest(
+        "this is no image archive: it has neither manifest.json nor index.json",
+    )
+
+
+def _familiar(tags: list[str]) -> tuple[str, ...]:
+    return tuple(parse_reference(tag).with_default_tag().familiar for tag in tags)
+
+
+def extract_layout(source: Path, target: Path) -> None:
+    """Extract an OCI archive. The filter refuses entries that lead outside."""
+    target.mkdir()
+    with tarfile.open(source, "r:*") as archive:
+        archive.extractall(target, filter="data")
+
+
+def layout_images(layout: Path, architecture: str) -> list[tuple[bytes, tuple[str, ...]]]:
+    """Return the manifest and the familiar names of each image in an OCI layout."""
+    index = oci.parse_index((layout / "index.json").read_bytes())
+    found: dict[str, tuple[bytes, list[str]]] = {}
+    for descriptor in index.manifests:
+        text = _resolve(layout, descriptor, architecture)
+        if text is None:
+            continue
+        digest = oci.digest_of(text)
+        name = descriptor.annotations.get(oci.CONTAINERD_NAME, "")
+        reference = descriptor.annotations.get(oci.REF_NAME, "")
+        # A bare tag (umoci writes it) names no repository; such an image comes without a name.
+        if not name and (":" in reference or "/" in reference):
+            name = reference
+        found.setdefault(digest, (text, []))[1].extend([name] if name else [])
+    return [(text, _familiar(names)) for text, names in found.values()]
+
+
+def _resolve(layout: Path, descriptor: oci.Descriptor, architecture: str) -> bytes | None:
+    """Follow an index in an index down to the manifest for this machine."""
+    text = (layout / "blobs" / "sha256" / descriptor.hex).read_bytes()
+    if oci.digest_of(text) != descriptor.digest:
+        raise InvalidRequest(f"the blob {descriptor.digest} is not what its digest says")
+    if descriptor.media_type not in (oci.OCI_INDEX, oci.DOCKER_LIST):
+        return text
+    for entry in oci.parse_index(text).manifests:
+        if entry.platform.get("architecture", architecture) == architecture:
+            return _resolve(layout, entry, architecture)
+    return None
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+def compression_of(path: Path) -> str:
+    """Return how a file is compressed: "", gzip, bzip2, xz or zstd."""
+    with open(path, "rb") as file:
+        head = file.read(6)
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def open_uncompressed(path: Path) -> IO[bytes]:
+    """Open a file for reading what is in it uncompressed."""
+    match compression_of(path):
+        case "gzip":
+            return cast("IO[bytes]", gzip.open(path))
+        case "bzip2":
+            return bz2.open(path)
+        case "xz":
+            return lzma.open(path)
+        case "zstd":
+            raise InvalidRequest("archives compressed with zstd cannot be read: use gzip or xz")
+        case _:
+            return open(path, "rb")
+
+
+def make_layer(source: Path, blobs: Path) -> oci.Descriptor:
+    """Make an uncompressed layer blob of a root file system's archive, checking that it is one."""
+    unfinished = blobs / "layer.new"
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with open_uncompressed(source) as reader, open(unfinished, "wb") as writer:
+            while block := reader.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+                writer.write(block)
+        with tarfile.open(unfinished, "r:") as archive:
+            archive.next()
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError) as error:
+        raise InvalidRequest(f"this is no tar archive: {error}") from error
+    unfinished.rename(blobs / digest.hexdigest())
+    return oci.Descriptor(f"sha256:{digest.hexdigest()}", size, oci.OCI_LAYER)
+
+
+def name_compression(manifest: oci.Manifest, blobs: Path) -> oci.Manifest:
+    """Return the manifest with layer types that say how the blobs really are compressed.
+
+    Docker's archives hold plain layers, which the manifest made of them calls gzip all the same.
+    """
+    layers = []
+    for layer in manifest.layers:
+        suffix = compression_of(blobs / layer.hex)
+        media_type = f"{oci.OCI_LAYER}+{suffix}" if suffix else oci.OCI_LAYER
+        layers.append(oci.Descriptor(layer.digest, layer.size, media_type))
+    return oci.Manifest(manifest.config, layers)
+
+
+def uncompressed_size(blob: Path) -> int:
+    """Return a layer's size uncompressed, as far as it can be told without reading it all."""
+    if compression_of(blob) != "gzip":
+        return blob.stat().st_size
+    with open(blob, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        # RFC 1952: the last four bytes are the size modulo 2^32.
+        return int(struct.unpack("<I", file.read(4))[0])
+
+
+# --- save -----------------------------------------------------------------------------------------
+
+
+def write_docker_archive(target: Path, blobs: Path, images: list[SavedImage]) -> None:
+    """Write a docker-archive: layers uncompressed and once each, configurations, manifest.json."""
+    written: set[str] = set()
+    manifest = []
+    with tarfile.open(target, "w") as archive:
+        for image in images:
+            for blob, diff_id in image.layers:
+                if diff_id not in written:
+                    written.add(diff_id)
+                    _add_layer(archive, blobs / blob, f"{diff_id}.tar")
+            if image.config not in written:
+                written.add(image.config)
+                _add_bytes(archive, f"{image.config}.json", (blobs / image.config).read_bytes())
+            manifest.append(
+                {
+                    "Config": f"{image.config}.json",
+                    "RepoTags": list(image.tags) or None,
+                    "Layers": [f"{diff_id}.tar" for _, diff_id in image.layers],
+                }
+            )
+        _add_bytes(archive, "manifest.json", msgspec.json.encode(manifest))
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    member.mode = 0o644
+    archive.addfile(member, io.BytesIO(data))
+
+
+def _add_layer(archive: tarfile.TarFile, blob: Path, name: str) -> None:
+    with tempfile.TemporaryFile(dir=blob.parent.parent) as plain, open_uncompressed(blob) as reader:
+        shutil.copyfileobj(reader, plain, _BLOCK)
+        member = tarfile.TarInfo(name)
+        member.size = plain.tell()
+        member.mode = 0o644
+        plain.seek(0)
+        archive.addfile(member, plain)

@@ -1,0 +1,306 @@
+"""References, manifests and the rules of the image index."""
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from carrick.host.runtime import archives, oci
+from carrick.host.runtime.api import ImageRemoval, ImageUser, Progress
+from carrick.host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
+from carrick.host.runtime.progress import PullProgress
+from carrick.host.runtime.reference import is_image_id, parse_reference
+from carrick.host.runtime.timestamps import parse_moment, parse_rfc3339
+from carrick.model.containers import Image, ImageConfig
+from carrick.model.errors import Conflict, Failed, InvalidRequest, NotFound
+from carrick.model.ids import ContainerId, ImageId
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "familiar"),
+    [
+        ("busybox", "docker.io/library/busybox", "busybox:latest"),
+        ("busybox:1", "docker.io/library/busybox", "busybox:1"),
+        ("index.docker.io/busybox", "docker.io/library/busybox", "busybox:latest"),
+        ("docker.io/team/app", "docker.io/team/app", "team/app:latest"),
+        ("team/app:v1.2_x", "docker.io/team/app", "team/app:v1.2_x"),
+        ("localhost/app", "localhost/app", "localhost/app:latest"),
+        ("localhost:5000/a/b:t", "localhost:5000/a/b", "localhost:5000/a/b:t"),
+        ("[::1]:5000/app", "[::1]:5000/app", "[::1]:5000/app:latest"),
+        ("quay.io/a/b__c-d", "quay.io/a/b__c-d", "quay.io/a/b__c-d:latest"),
+        (f"busybox@{DIGEST}", "docker.io/library/busybox", f"busybox@{DIGEST}"),
+        (f"busybox:1@{DIGEST}", "docker.io/library/busybox", f"busybox:1@{DIGEST}"),
+    ],
+)
+def test_references(text: str, name: str, familiar: str) -> None:
+    reference = parse_reference(text).with_default_tag()
+    assert (reference.name, reference.familiar) == (name, familiar)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "invalid reference format"),
+        ("a b", "invalid reference format"),
+        ("-x", "invalid reference format"),
+        ("x:", "invalid reference format"),
+        ("x:-t", "invalid reference format"),
+        ("x@sha256:12", "invalid reference format"),
+        ("/x", "invalid reference format"),
+        ("Busybox", r"repository name \(library/Busybox\) must be lowercase"),
+        ("ab" * 32, "cannot specify 64-byte hexadecimal strings"),
+        ("x" * 300, "must not be more than 255 characters"),
+    ],
+)
+def test_references_that_are_none(text: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        parse_reference(text)
+
+
+def test_loopback_registries() -> None:
+    for name in ("localhost/x", "localhost:1/x", "127.0.0.1:5000/x", "127.9.9.9/x", "[::1]:5/x"):
+        assert parse_reference(name).is_loopback, name
+    for name in ("busybox", "10.0.0.1:5000/x", "example.org/x"):
+        assert not parse_reference(name).is_loopback, name
+    assert is_image_id("abc123") and is_image_id(DIGEST) and not is_image_id("xyz")
+
+
+def image(number: int, *tags: str, digests: tuple[str, ...] = ()) -> StoredImage:
+    identity = ImageId("sha256:" + f"{number:02x}" * 32)
+    layers = ("sha256:base", f"sha256:layer{number}")
+    return StoredImage(
+        Image(identity, repo_tags=tags, repo_digests=digests, layers=layers), "m", (f"b{number}",)
+    )
+
+
+def index_of(*stored: StoredImage) -> ImageIndex:
+    return ImageIndex({entry.image.id: entry for entry in stored})
+
+
+def test_lookup() -> None:
+    one, two = image(0x1A, "a:latest", "team/b:1"), image(0x1B, digests=(f"c@{DIGEST}",))
+    index = index_of(one, two)
+    assert index.find("a") is one and index.find("docker.io/team/b:1") is one
+    assert index.find(f"c@{DIGEST}") is two
+    assert index.find(two.image.id) is two and index.find("1b1b") is two
+    assert index.find("sha256:1a1") is one
+    with pytest.raises(InvalidRequest, match=r"prefix 1 is ambiguous: 1a1a1a1a1a1a, 1b1b1b1b1b1b"):
+        index.find("1")
+    with pytest.raises(NotFound, match=r"^No such image: absent:latest$"):
+        index.find("absent")
+    with pytest.raises(NotFound, match=r"^No such image: registry\.example/x:1$"):
+        index.find("registry.example/x:1")
+
+
+def test_a_name_moves_and_an_image_keeps_its_others() -> None:
+    index = index_of(image(1, "a:latest", "b:1")).add(image(2), ["a:latest"])
+    assert index.find("a").image.id == image(2).image.id
+    assert index.find("b:1").image.repo_tags == ("b:1",)
+    again = index.add(image(2), ["c:1"], [f"c@{DIGEST}"])
+    assert again.find("c:1").image.repo_tags == ("a:latest", "c:1")
+    assert again.find("c:1").image.repo_digests == (f"c@{DIGEST}",)
+    assert again.blobs() == {"b1", "b2"}
+
+
+def users(number: int, *, running: bool) -> list[ImageUser]:
+    return [ImageUser(ContainerId("c" * 64), image(number).image.id, running)]
+
+
+def test_removal_by_name() -> None:
+    index = index_of(image(1, "a:1", "b:1", digests=(f"a@{DIGEST}",)), image(2, "z:1"))
+    plan = plan_removal(index, "a:1", force=False, users=users(1, running=True))
+    assert plan.report == (ImageRemoval(untagged="a:1"), ImageRemoval(untagged=f"a@{DIGEST}"))
+    assert plan.deleted is None
+    last = plan.index
+    with pytest.raises(Conflict) as caught:
+        plan_removal(last, "b:1", force=False, users=users(1, running=False))
+    assert caught.value.message == (
+        'conflict: unable to remove repository reference "b:1" (must force) - container '
+        "cccccccccccc is using its referenced image 010101010101"
+    )
+    forced = plan_removal(last, "b:1", force=True, users=users(1, running=True))
+    assert forced.deleted is None and forced.index.find("0101").image.repo_tags == ()
+    gone = plan_removal(last, "b:1", force=False, users=())
+    identity = image(1).image.id
+    assert gone.deleted == identity
+    assert gone.report == (
+        ImageRemoval(untagged="b:1"),
+        ImageRemoval(deleted=identity),
+        ImageRemoval(deleted="sha256:layer1"),
+    )
+
+
+def test_removal_by_id() -> None:
+    index = index_of(image(1, "a:1", "b:1"))
+    with pytest.raises(Conflict, match="image is referenced in multiple repositories"):
+        plan_removal(index, "0101", force=False, users=())
+    assert plan_removal(index, "0101", force=True, users=()).deleted
+    single = index_of(image(1, "a:1"))
+    for force, running, words in (
+        (False, False, r"\(must be forced\) - image is being used by stopped container c"),
+        (True, True, r"\(cannot be forced\) - image is being used by running container c"),
+    ):
+        with pytest.raises(Conflict, match=words):
+            plan_removal(single, "0101", force=force, users=users(1, running=running))
+    # What a stopped container is made of stays, only the name goes.
+    plan = plan_removal(single, "0101", force=True, users=users(1, running=False))
+    assert plan.deleted is None and plan.report == (ImageRemoval(untagged="a:1"),)
+
+
+def test_changes_of_an_import() -> None:
+    config = oci.apply_changes(
+        ImageConfig(),
+        (
+            'CMD ["a", "b c"]',
+            "entrypoint run it",
+            "ENV A=1 B='2 3'",
+            "ENV A 9",
+            'LABEL x="y z" q=1',
+            "EXPOSE 80 53/udp",
+            "USER ann",
+            "WORKDIR /a",
+            "WORKDIR b",
+            'VOLUME ["/v", "/w"]',
+            "STOPSIGNAL SIGINT",
+        ),
+    )
+    assert config == ImageConfig(
+        env=("B=2 3", "A=9"),
+        cmd=("a", "b c"),
+        entrypoint=("/bin/sh", "-c", "run it"),
+        user="ann",
+        working_dir="/a/b",
+        exposed_ports=("53/udp", "80/tcp"),
+        volumes=("/v", "/w"),
+        labels={"x": "y z", "q": "1"},
+        stop_signal="SIGINT",
+    )
+    for change, words in (
+        ("RUN x", "RUN is not a valid change command"),
+        ("CMD", "CMD requires"),
+        ("EXPOSE x", "invalid containerPort"),
+        ("ENV A", "must have two arguments"),
+        ("LABEL a=1 b", "can't find ="),
+    ):
+        with pytest.raises(InvalidRequest, match=words):
+            oci.apply_changes(ImageConfig(), (change,))
+
+
+def test_configuration_blobs() -> None:
+    text = msgspec.json.encode(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "2024-01-02T03:04:05.123456789Z",
+            "config": {
+                "Env": ["A=1"],
+                "Cmd": ["sh"],
+                "Healthcheck": {"Test": ["CMD", "x"], "Interval": 1500000000, "Retries": 2},
+                "ExposedPorts": {"80/tcp": {}},
+                "Unknown": 1,
+            },
+            "history": [{"created_by": "one"}, {"created_by": "env", "empty_layer": True}],
+            "rootfs": {"type": "layers", "diff_ids": [DIGEST]},
+        }
+    )
+    parsed = oci.parse_image(text, [77])
+    assert parsed.id == oci.digest_of(text)
+    assert [step.size for step in parsed.history] == [77, 0]
+    assert parsed.config.healthcheck is not None
+    assert parsed.config.healthcheck.interval_s == 1.5
+    assert parsed.config.exposed_ports == ("80/tcp",)
+    with pytest.raises(Failed):
+        oci.parse_image(b"[]", [])
+    with pytest.raises(Failed):
+        oci.parse_manifest(b'{"schemaVersion": 1}')
+
+
+def test_layout_with_an_index_in_an_index(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(data: bytes) -> str:
+        digest = oci.digest_of(data)
+        (blobs / digest.removeprefix("sha256:")).write_bytes(data)
+        return digest
+
+    amd, arm = put(b'{"amd64": 1}'), put(b'{"arm64": 1}')
+    nested = put(
+        msgspec.json.encode(
+            {
+                "manifests": [
+                    {"digest": arm, "platform": {"architecture": "arm64"}},
+                    {"digest": amd, "platform": {"architecture": "amd64"}},
+                ]
+            }
+        )
+    )
+    named = {"digest": nested, "mediaType": oci.OCI_INDEX}
+    index = {
+        "manifests": [
+            named | {"annotations": {oci.CONTAINERD_NAME: "docker.io/team/x:1"}},
+            named | {"annotations": {oci.REF_NAME: "latest"}},
+            {"digest": arm, "annotations": {oci.REF_NAME: "plain:2"}},
+        ]
+    }
+    (tmp_path / "index.json").write_bytes(msgspec.json.encode(index))
+    assert archives.layout_images(tmp_path, "amd64") == [
+        (b'{"amd64": 1}', ("team/x:1",)),
+        (b'{"arm64": 1}', ("plain:2",)),
+    ]
+    bad = {"manifests": [{"digest": "sha256:../../etc/passwd"}]}
+    (tmp_path / "index.json").write_bytes(msgspec.json.encode(bad))
+    with pytest.raises(Failed, match="unsupported digest"):
+        archives.layout_images(tmp_path, "amd64")
+
+
+def test_saved_archive_can_be_read_again(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    plain = tmp_path / "rootfs.tar"
+    with tarfile.open(plain, "w") as archive:
+        archive.addfile(tarfile.TarInfo("empty"), io.BytesIO())
+    layer = archives.make_layer(plain, blobs)
+    (blobs / "cc").write_bytes(b"{}")
+    saved = archives.SavedImage("cc", ((layer.hex, layer.hex),), ("a:1", "b:2"))
+    target = tmp_path / "out.tar"
+    archives.write_docker_archive(target, blobs, [saved, replace(saved, tags=())])
+    found = archives.inspect_archive(target)
+    assert found.kind is archives.ArchiveKind.DOCKER
+    assert found.names == (("a:1", "b:2"), ())
+    with tarfile.open(target) as archive:
+        assert archive.getnames() == [f"{layer.hex}.tar", "cc.json", "manifest.json"]
+
+
+def test_progress_of_a_pull(tmp_path: Path) -> None:
+    said: list[Progress] = []
+    progress = PullProgress(tmp_path, said.append)
+    progress.on_line(f"Copying blob {DIGEST}")
+    progress.on_line(f"Copying blob {DIGEST}")
+    (tmp_path / "dir-put-blob1").write_bytes(b"x" * 10)
+    progress._look()
+    progress._look()
+    (tmp_path / "dir-put-blob1").rename(tmp_path / DIGEST.removeprefix("sha256:"))
+    progress._look()
+    progress.finish()
+    assert [(event.status, event.id, event.current) for event in said] == [
+        ("Pulling fs layer", "abababababab", 0),
+        ("Downloading", "abababababab", 10),
+        ("Download complete", "abababababab", 0),
+        ("Pull complete", "abababababab", 0),
+    ]
+
+
+def test_times() -> None:
+    assert parse_rfc3339("1970-01-01T00:00:01.000000002Z") == 1_000_000_002
+    assert parse_rfc3339("1970-01-01T01:00:01.5+01:00") == 1_500_000_000
+    assert parse_rfc3339("1970-01-01T00:00:01Z") == 1_000_000_000
+    assert parse_rfc3339("never") == 0
+    assert parse_moment("") is None
+    moment = parse_moment("2024-01-02T03:04:05.5Z")
+    assert moment is not None and moment.isoformat() == "2024-01-02T03:04:05.500000+00:00"

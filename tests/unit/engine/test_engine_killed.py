@@ -31,6 +31,11 @@ def request(name: str, network: str = "net", port: int = 0) -> CreateContainer:
     )
 
 
+async def running(engine: CarrickEngine, network: str = "net") -> None:
+    await engine.containers.create(request("subject", network, port=8081))
+    await engine.containers.start("subject")
+
+
 Operation = Callable[[CarrickEngine], Awaitable[object]]
 OPERATIONS: dict[str, tuple[Operation | None, Operation]] = {
     "network create": (None, lambda e: e.networks.create(CreateNetwork("other"))),
@@ -60,11 +65,6 @@ OPERATIONS: dict[str, tuple[Operation | None, Operation]] = {
         lambda e: e.containers.remove_ports("subject", [PortBinding(80, "tcp", "", "8081")]),
     ),
 }
-
-
-async def running(engine: CarrickEngine, network: str = "net") -> None:
-    await engine.containers.create(request("subject", network, port=8081))
-    await engine.containers.start("subject")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

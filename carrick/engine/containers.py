@@ -75,6 +75,7 @@ class ContainerService:
         self._clock = clock
         self._mounts = MountResolver(volumes, state.find_container)
         self._execs = ExecService(state, runtime, events)
+        self._coming: dict[str, ContainerId] = {}
         lifecycle.remove_when_ended = self._remove_ended
 
     # Creating --------------------------------------------------------------------------------
@@ -87,15 +88,24 @@ class ContainerService:
             raise InvalidRequest("no command specified")
         host = request.host_config
         attachments, host = self._networking(request)
+        container_id = ContainerId(new_id())
         async with self._state.lock("container names"):
-            name = name or choose_name(lambda text: self._named(text) is not None, secrets.randbelow)
-            if (holder := self._named(name)) is not None:
+            name = name or choose_name(lambda text: self._holder_of(text) is not None, secrets.randbelow)
+            if (holder := self._holder_of(name)) is not None:
                 raise Conflict(
-                    f'Conflict. The container name "/{name}" is already in use by container "{holder.id}". '
+                    f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
                     "You have to remove (or rename) that container to be able to reuse that name."
                 )
+            self._coming[name] = container_id
+        try:
             mounts = await self._mounts.resolve(config, host)
-            container_id = ContainerId(new_id())
+            # The record comes last: what a killed daemon leaves without one is nobody's, and is removed.
+            await self._runtime.provision(container_id, image.id)
+            for point in mounts:
+                if point.type is MountType.VOLUME:
+                    await self._volumes.copy_up(
+                        point.name, await self._images.lower_dir(image.id), point.destination
+                    )
             shares = host.network_mode.startswith("container:") or host.network_mode == "host"
             record = ContainerRecord(
                 id=container_id,
@@ -117,21 +127,18 @@ class ContainerService:
                 sandbox = Sandbox(record.sandbox_id, container_id, netns)
                 write.sandboxes.append(sandbox)
                 await self._sandboxes.reserve(record, sandbox, write)
-        try:
-            await self._runtime.provision(container_id, image.id)
-            for point in mounts:
-                if point.type is MountType.VOLUME:
-                    await self._volumes.copy_up(
-                        point.name, await self._images.lower_dir(image.id), point.destination
-                    )
         except BaseException:
-            await self._forget(record)
+            await self._runtime.remove(container_id)
             raise
+        finally:
+            del self._coming[name]
         emit_container(self._events, record, "create")
         return Created(container_id, self._warnings(record))
 
-    def _named(self, name: str) -> ContainerRecord | None:
-        return self._state.container_named(name)
+    def _holder_of(self, name: str) -> ContainerId | None:
+        """Return the container that has a name, or is being created with it."""
+        named = self._state.container_named(name)
+        return named.id if named is not None else self._coming.get(name)
 
     def _networking(self, request: CreateContainer) -> tuple[tuple[Attachment, ...], HostConfig]:
         """Return the attachments, and the host configuration with the network mode made definite."""
@@ -198,10 +205,10 @@ class ContainerService:
             record = self._state.find_container(record.id)
             if name == record.name:
                 raise InvalidRequest("Renaming a container with the same name as its current name")
-            if (holder := self._named(name)) is not None:
+            if (holder := self._holder_of(name)) is not None:
                 raise Conflict(
                     f'Error when allocating new name: Conflict. The container name "/{name}" is already in '
-                    f'use by container "{holder.id}". You have to remove (or rename) that container to be '
+                    f'use by container "{holder}". You have to remove (or rename) that container to be '
                     "able to reuse that name."
                 )
             old = record.name

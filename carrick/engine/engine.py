@@ -125,15 +125,6 @@ class CarrickEngine:
         self.ports = PortService(
             config=config, state=self.state, drivers=drivers, kernel=kernel, holder=holder
         )
-        self._lifecycle = Lifecycle(
-            state=self.state,
-            runtime=runtime,
-            sandboxes=sandboxes,
-            ports=self.ports,
-            names=self.names,
-            events=self._bus,
-            tasks=self._tasks,
-        )
         firewall = FirewallService(
             config=config,
             state=self.state,
@@ -141,6 +132,16 @@ class CarrickEngine:
             kernel=kernel,
             ports=self.ports,
             sandboxes=sandboxes,
+        )
+        self._lifecycle = Lifecycle(
+            state=self.state,
+            runtime=runtime,
+            sandboxes=sandboxes,
+            ports=self.ports,
+            firewall=firewall,
+            names=self.names,
+            events=self._bus,
+            tasks=self._tasks,
         )
         self.containers = ContainerService(
             state=self.state,

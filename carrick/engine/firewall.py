@@ -6,11 +6,12 @@ repair and drift: everything of ours is replaced in one transaction, so no packe
 
 import logging
 
-from ..domains.firewall import Firewall, Link, NetworkRules, OpenPort, Publication, render_all
+from ..domains.firewall import Firewall, Link, NetworkRules, OpenPort, Publication, render_all, render_link
 from ..domains.firewall.table import is_network_chain
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
+from ..model.networks import Sandbox
 from ..model.steps import Nft
 from .ports import PortService
 from .sandboxes import SandboxService
@@ -39,13 +40,7 @@ class FirewallService:
 
     def desired(self) -> Firewall:
         """Return what the tables should hold."""
-        rules: dict[str, NetworkRules] = {}
-        for network in self._state.networks.values():
-            if network.config_only or network.driver not in self._drivers:
-                continue
-            found = self._drivers.get(network.driver).firewall_rules(network)
-            if found is not None:
-                rules[network.id] = found
+        rules = self._rules()
         publications: list[Publication] = []
         open_ports: list[OpenPort] = []
         isolated: list[str] = []
@@ -70,6 +65,17 @@ class FirewallService:
             isolated=tuple(sorted(isolated)),
         )
 
+    def _rules(self) -> dict[str, NetworkRules]:
+        """Return what the firewall must know of each network, by its id."""
+        rules: dict[str, NetworkRules] = {}
+        for network in self._state.networks.values():
+            if network.config_only or network.driver not in self._drivers:
+                continue
+            found = self._drivers.get(network.driver).firewall_rules(network)
+            if found is not None:
+                rules[network.id] = found
+        return rules
+
     def _links(self, rules: dict[str, NetworkRules]) -> tuple[Link, ...]:
         """Return what linked containers may reach on networks with ICC off: the target's exposed ports."""
         found = set()
@@ -90,6 +96,17 @@ class FirewallService:
                             Link(endpoint.ipv4_address, theirs.ipv4_address, protocol or "tcp", int(port))
                         )
         return tuple(sorted(found))
+
+    async def relink(self, sandbox: Sandbox) -> None:
+        """Bring what linked containers may reach up to date, if `sandbox` is on a network with ICC off."""
+        rules = self._rules()
+        mine = [rules.get(endpoint.network_id) for endpoint in sandbox.endpoints]
+        if all(item is None or item.inter_container for item in mine):
+            return
+        async with self._state.lock("firewall"):
+            commands = [f"flush set bridge {self._table} linked4"]
+            commands += render_link(self._table, self._links(rules))
+            await self._kernel.apply([Nft(tuple(commands))])
 
     async def replace_all(self) -> None:
         """Make the tables what they should be, whatever they are. The lock `networks` is held.

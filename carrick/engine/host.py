@@ -12,7 +12,7 @@ from ..domains.ipam import Address, HostAddress, HostState, Route
 from ..domains.sandboxes.files import ResolvConf, parse_resolv_conf
 from ..drivers.contract import HostView
 from ..host.kernel import Kernel
-from ..model.steps import NamespaceState, RouteState
+from ..model.steps import NamespaceState, RouteState, SetSysctl, Step
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -39,6 +39,18 @@ class Host:
         state = await self._kernel.read()
         self._view = replace(self._view, state=state, mtu=route_mtu(state))
         return self._view
+
+    async def enable_forwarding(self, *, ipv6: bool) -> None:
+        """Let the host forward. Turning it on for IPv6 must not cost the host its own addresses."""
+        steps: list[Step] = [SetSysctl("net.ipv4.ip_forward", "1")]
+        if ipv6 and await self._kernel.read_sysctl("net.ipv6.conf.all.forwarding") == "0":
+            for link in self._view.state.links.values():
+                # A forwarding host ignores router advertisements, unless told 2 (RFC 4861 section 6.2.2).
+                key = f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra"
+                if not link.alias.startswith("carrick:") and await self._kernel.read_sysctl(key) == "1":
+                    steps.append(SetSysctl(key, "2", optional=True))
+            steps.append(SetSysctl("net.ipv6.conf.all.forwarding", "1"))
+        await self._kernel.apply(steps)
 
     def resolv_conf(self) -> ResolvConf:
         """Return the host's resolver settings; systemd-resolved's real servers instead of its stub."""

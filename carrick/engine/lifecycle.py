@@ -42,6 +42,7 @@ from ..model.errors import (
 from ..model.ids import ContainerId, SandboxId, short
 from ..model.networks import Sandbox
 from .events import EventBus
+from .firewall import FirewallService
 from .names import NameService
 from .ports import PortService
 from .sandboxes import SandboxService, hostname
@@ -65,6 +66,7 @@ class Lifecycle:
         runtime: Runtime,
         sandboxes: SandboxService,
         ports: PortService,
+        firewall: FirewallService,
         names: NameService,
         events: EventBus,
         tasks: TaskOwner,
@@ -73,6 +75,7 @@ class Lifecycle:
         self._runtime = runtime
         self._sandboxes = sandboxes
         self._ports = ports
+        self._firewall = firewall
         self._names = names
         self._events = events
         self._tasks = tasks
@@ -143,6 +146,7 @@ class Lifecycle:
                 # Links and process are made side by side; neither needs the other, only the namespace.
                 await self._sandboxes.bring_up(owned)
                 await self._ports.publish(self._ports.publishing(record, owned))
+                await self._firewall.relink(owned)
                 await self._names.flush()
             launched = await launch
         except BaseException:
@@ -251,6 +255,7 @@ class Lifecycle:
             )
             for error in errors:
                 _log.warning("taking the network of %s down: %s", record.name, error)
+            await self._firewall.relink(sandbox)
             await self._names.flush()
             for endpoint in sandbox.endpoints:
                 self._emit_network(record, endpoint.network_id, "disconnect")

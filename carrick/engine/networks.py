@@ -268,6 +268,8 @@ class NetworkService:
             if not network.config_only:
                 self._addresses.set_up(network, transaction)
         try:
+            if network.enable_ipv6:
+                await self._host.enable_forwarding(ipv6=True)
             await self._kernel.apply(plan.steps)
         except CarrickError:
             await self._unmake(network)

@@ -21,7 +21,7 @@ from ..model.containers import ContainerState, ContainerStatus, RestartPolicyNam
 from ..model.errors import CarrickError
 from ..model.ids import ContainerId
 from ..model.networks import Sandbox
-from ..model.steps import DeleteLink, DeleteNetns, NamespaceState, SetSysctl, Step
+from ..model.steps import DeleteLink, DeleteNetns, NamespaceState, Step
 from .clock import Clock, as_datetime
 from .containers import ContainerService
 from .firewall import FirewallService
@@ -94,17 +94,8 @@ class Reconciler:
             await self._firewall.replace_all()
 
     async def enable_forwarding(self) -> None:
-        """Let the host forward. Turning it on for IPv6 must not cost the host its own addresses."""
-        steps: list[Step] = [SetSysctl("net.ipv4.ip_forward", "1")]
         uses_ipv6 = any(network.enable_ipv6 for network in self._state.networks.values())
-        if uses_ipv6 and await self._kernel.read_sysctl("net.ipv6.conf.all.forwarding") == "0":
-            for link in self._host.view.state.links.values():
-                # A forwarding host ignores router advertisements, unless told 2 (RFC 4861 section 6.2.2).
-                key = f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra"
-                if not link.alias.startswith("carrick:") and await self._kernel.read_sysctl(key) == "1":
-                    steps.append(SetSysctl(key, "2", optional=True))
-            steps.append(SetSysctl("net.ipv6.conf.all.forwarding", "1"))
-        await self._kernel.apply(steps)
+        await self._host.enable_forwarding(ipv6=uses_ipv6)
 
     async def _converge_networks(self) -> list[str]:
         repaired = []

@@ -7,6 +7,7 @@ the way; addresses and MAC addresses belong to the sandbox and stay.
 """
 
 import logging
+import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -480,7 +481,10 @@ def dns_names(record: ContainerRecord, settings: EndpointSettings) -> tuple[str,
 
 
 def hostname(record: ContainerRecord) -> str:
-    return record.config.hostname or short(record.id)
+    """Return a container's host name: its own, the host's with network mode `host`, else its short id."""
+    if record.config.hostname:
+        return record.config.hostname
+    return platform.node() if record.host_config.network_mode == "host" else short(record.id)
 
 
 def own_entries(record: ContainerRecord, endpoints: Sequence[Endpoint]) -> list[HostEntry]:

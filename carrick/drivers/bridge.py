@@ -16,6 +16,7 @@ from ..domains.sandboxes.interfaces import (
     check_interface_name,
     choose_mac,
     host_interface,
+    parse_mac,
     parse_sysctls,
 )
 from ..model.errors import Conflict, Denied, InvalidRequest
@@ -55,10 +56,11 @@ ENABLE4 = _PREFIX + "enable_ipv4"
 ENABLE6 = _PREFIX + "enable_ipv6"
 ADVERTISE_COUNT = _PREFIX + "advertise_addr_nmsgs"
 ADVERTISE_MS = _PREFIX + "advertise_addr_ms"
-_KNOWN = frozenset(
+OPTIONS = frozenset(
     {NAME, MASQUERADE, ICC, MODE4, MODE6, BINDING, INHIBIT4, TRUSTED, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX}
     | {HOST4, HOST6, ENABLE4, ENABLE6, ADVERTISE_COUNT, ADVERTISE_MS}
 )
+_MARK = "carrick:"
 _MODES = {NAT, NAT_UNPROTECTED, ROUTED, ISOLATED}
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
@@ -108,10 +110,9 @@ def _parse_number(options: dict[str, str], key: str, low: int, high: int, defaul
     value = options.get(key)
     if not value:
         return default
-    try:
-        number = int(value)
-    except ValueError:
-        raise InvalidRequest(f"failed to parse {key} value: {value} (it must be a number)") from None
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise InvalidRequest(f"failed to parse {key} value: {value} (it must be a number)")
+    number = int(value)
     if not low <= number <= high:
         raise InvalidRequest(f"{key} must be in the range {low} to {high}, not {number}")
     return number
@@ -125,16 +126,16 @@ def _parse_address(options: dict[str, str], key: str, version: int) -> str:
         address = ip_address(value)
     except ValueError:
         raise InvalidRequest(f"{key}: {value} is not an IP address") from None
-    if version and address.version != version:
-        raise InvalidRequest(f"{key}: {value} is not an IPv{version} address")
+    if (version and address.version != version) or "%" in value:
+        raise InvalidRequest(f"{key}: {value} is not an IPv{version or 4} address")
     return str(address)
 
 
 def parse_options(network: Network) -> BridgeOptions:
     """Parse the options of a bridge network; InvalidRequest names the option and its value."""
     options = network.options
-    if unknown := sorted(key for key in options if key.startswith(_PREFIX) and key not in _KNOWN):
-        raise InvalidRequest(f"unknown bridge option {unknown[0]}; known are {', '.join(sorted(_KNOWN))}")
+    if unknown := sorted(key for key in options if key.startswith(_PREFIX) and key not in OPTIONS):
+        raise InvalidRequest(f"unknown bridge option {unknown[0]}; known are {', '.join(sorted(OPTIONS))}")
     _parse_number(options, ADVERTISE_COUNT, 0, 3, 3)
     _parse_number(options, ADVERTISE_MS, 100, 2000, 1000)
     trusted = tuple(filter(None, options.get(TRUSTED, "").split(":")))
@@ -162,7 +163,7 @@ def _check_prefix(prefix: str) -> str:
 
 def bridge_alias(network: Network) -> str:
     """Return the mark that makes a bridge ours; a bridge without it is never changed or deleted."""
-    return f"carrick:{network.id}"
+    return f"{_MARK}{network.id}"
 
 
 class BridgeDriver:
@@ -211,49 +212,58 @@ class BridgeDriver:
             steps.append(
                 CreateBridge(options.name, bridge_alias(network), mtu, choose_mac(f"bridge {network.id}"))
             )
-        elif not link.alias and self._is_foreign(link, network):
+        elif self._is_foreign(link, network):
             notes.append(f"bridge {options.name} exists already; it is used as it is and never deleted")
             if not link.up:
                 steps.append(SetLink(options.name, up=True))
         else:
             if link.mtu != mtu or not link.up:
                 steps.append(SetLink(options.name, mtu=mtu, up=True))
-            if not link.alias:
+            if link.alias != bridge_alias(network):
                 steps.append(SetLink(options.name, alias=bridge_alias(network)))
-        steps += self._plan_sysctls(network, options, fresh=link is None)
-        wanted = self._bridge_addresses(network, options)
-        present = link.addresses if link else frozenset()
-        steps += [AddAddress(options.name, address) for address in wanted if address not in present]
-        if link is not None and link.alias:
-            steps += [
-                RemoveAddress(options.name, address)
-                for address in sorted(present)
-                if address not in wanted and not ip_interface(address).is_link_local
-            ]
+        steps += self._plan_sysctls(network, options, link)
+        steps += self._plan_addresses(network, options, link)
         return Plan(tuple(steps), tuple(notes))
 
     @staticmethod
     def _is_foreign(link: LinkState, network: Network) -> bool:
-        """A bridge without our mark: someone's, unless its name could only be ours."""
-        return link.name != f"br-{short(network.id)}"
+        """A bridge without our mark: someone's, unless its name could only be ours.
 
-    @staticmethod
-    def _plan_sysctls(network: Network, options: BridgeOptions, *, fresh: bool) -> list[Step]:
-        bridge = options.name.replace(".", "/")
-        if not fresh:
-            return []
-        steps: list[Step] = []
+        One with the mark of a network that is no more is ours to take over.
+        """
+        return not link.alias.startswith(_MARK) and link.name != f"br-{short(network.id)}"
+
+    def _plan_sysctls(self, network: Network, options: BridgeOptions, link: LinkState | None) -> list[Step]:
+        wanted: dict[str, str] = {}
         if network.enable_ipv4 and not network.internal:
             # For ports published on 127.0.0.1; the firewall keeps containers off the host's loopback.
-            steps.append(SetSysctl(f"net.ipv4.conf.{bridge}.route_localnet", "1"))
-        # Containers must not be able to give the host a default route.
-        steps.append(SetSysctl(f"net.ipv6.conf.{bridge}.accept_ra", "0", optional=True))
-        steps.append(
-            SetSysctl(
-                f"net.ipv6.conf.{bridge}.disable_ipv6", "0" if network.enable_ipv6 else "1", optional=True
-            )
-        )
+            wanted["ipv4.route_localnet"] = "1"
+        if link is None or not self._is_foreign(link, network):
+            # Containers must not be able to give the host a default route.
+            wanted["ipv6.accept_ra"] = "0"
+            wanted["ipv6.disable_ipv6"] = "0" if network.enable_ipv6 else "1"
+        steps: list[Step] = []
+        for key, value in wanted.items():
+            # What a bridge that is there does not show, this kernel does not have.
+            if link is None or link.sysctls.get(key, value) != value:
+                family, _, setting = key.partition(".")
+                path = f"net.{family}.conf.{options.name.replace('.', '/')}.{setting}"
+                steps.append(SetSysctl(path, value, optional=family == "ipv6" and not network.enable_ipv6))
         return steps
+
+    def _plan_addresses(self, network: Network, options: BridgeOptions, link: LinkState | None) -> list[Step]:
+        wanted = self._bridge_addresses(network, options)
+        present = set(link.addresses) if link else set()
+        steps: list[Step] = []
+        if link is not None and not self._is_foreign(link, network):
+            stale = sorted(
+                item for item in present if item not in wanted and not ip_interface(item).is_link_local
+            )
+            steps += [RemoveAddress(options.name, address) for address in stale]
+            # With the first address of a subnet the kernel removes the others: those are put again.
+            subnets = {ip_interface(item).network for item in stale}
+            present -= {item for item in wanted if ip_interface(item).network in subnets}
+        return steps + [AddAddress(options.name, address) for address in wanted if address not in present]
 
     @staticmethod
     def _bridge_addresses(network: Network, options: BridgeOptions) -> list[str]:
@@ -270,25 +280,22 @@ class BridgeDriver:
         link = host.state.links.get(options.name)
         if link is None:
             return Plan()
-        if link.alias != bridge_alias(network):
-            gateways = set(self._bridge_addresses(network, options))
-            return Plan(
-                tuple(RemoveAddress(options.name, item) for item in sorted(gateways & link.addresses)),
-                (f"bridge {options.name} was there before the network and stays",),
-            )
+        if link.alias != bridge_alias(network) and self._is_foreign(link, network):
+            # Its address too: it may be the one by which somebody reaches this host.
+            return Plan(notes=(f"bridge {options.name} was there before the network and stays as it is",))
         return Plan((DeleteLink(options.name),))
 
     # Endpoints -------------------------------------------------------------------------------
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
         options = parse_options(network)
-        name = endpoint.settings.driver_opts.get(IFNAME_OPTION)
+        interface = choose_interface(endpoint, options.interface_prefix)
         pool4, pool6 = network.pool(4), network.pool(6)
         return replace(
             endpoint,
-            interface=check_interface_name(name) if name else f"{options.interface_prefix}{endpoint.index}",
+            interface=interface,
             host_interface=host_interface(endpoint.id),
-            mac_address=endpoint.settings.mac_address or endpoint.mac_address or choose_mac(endpoint.id),
+            mac_address=choose_endpoint_mac(endpoint),
             gateway4=_container_gateway(network, pool4.gateway if pool4 else "", options.mode4, 4),
             gateway6=_container_gateway(network, pool6.gateway if pool6 else "", options.mode6, 6),
         )
@@ -300,28 +307,33 @@ class BridgeDriver:
         mtu = options.mtu or host.mtu
         outer = host.state.links.get(endpoint.host_interface)
         inner = inside.links.get(endpoint.interface)
+        alias = f"{_MARK}{endpoint.id}"
         steps: list[Step] = []
-        if outer is None or inner is None:
+        if outer is None or inner is None or inner.peer_index != outer.index:
             if outer is not None:
                 steps.append(DeleteLink(endpoint.host_interface))
             if inner is not None:
                 steps.append(DeleteLink(endpoint.interface, netns=sandbox.netns))
             inner = None
+            if not options.icc:
+                # Before there is a link to isolate: cut anywhere, none is ever in the bridge without.
+                steps.append(Nft(tuple(render_isolate(host.table, [endpoint.host_interface]))))
             steps.append(
                 CreateVeth(
                     name=endpoint.host_interface,
-                    alias=f"carrick:{endpoint.id}",
+                    alias=alias,
                     mtu=mtu,
                     master=options.name,
                     peer=endpoint.interface,
                     peer_netns=sandbox.netns,
                     peer_mac=endpoint.mac_address,
+                    # Where br_netfilter is loaded (Docker and Kubernetes do), a container's own published
+                    # port is translated on the bridge, and the frame has to go back where it came from.
+                    hairpin=True,
                 )
             )
-            if not options.icc:
-                steps.append(Nft(tuple(render_isolate(host.table, [endpoint.host_interface]))))
-        elif outer.master != options.name or not outer.up or outer.mtu != mtu:
-            steps.append(SetLink(endpoint.host_interface, master=options.name, up=True, mtu=mtu))
+        elif (outer.master, outer.up, outer.mtu, outer.alias) != (options.name, True, mtu, alias):
+            steps.append(SetLink(endpoint.host_interface, master=options.name, up=True, mtu=mtu, alias=alias))
         return Plan(tuple(steps) + plan_inside(endpoint, sandbox.netns, inner, mtu))
 
     def plan_endpoint_removal(
@@ -366,16 +378,9 @@ def plan_inside(endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int
     """
     name = endpoint.interface
     steps: list[Step] = []
-    wanted = [
-        address
-        for address in (
-            endpoint.ipv4,
-            endpoint.ipv6,
-            *map(_with_prefix, endpoint.settings.link_local_addresses),
-        )
-        if address
-    ]
-    if link is None:
+    wanted = [address for address in (endpoint.ipv4, endpoint.ipv6, *_link_local(endpoint)) if address]
+    # Coming up is the last step: while the link is down, what came before it may be missing.
+    if link is None or not link.up:
         dotted = name.replace(".", "/")
         with_ipv6 = any(":" in address for address in wanted)
         # Without an IPv6 address of ours there should be none at all, not a link-local one unknown to us.
@@ -391,15 +396,41 @@ def plan_inside(endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int
             steps.append(SetSysctl(key, value, netns))
     present = link.addresses if link else frozenset()
     steps += [AddAddress(name, address, netns) for address in wanted if address not in present]
+    new_mtu = mtu if link is not None and link.mtu != mtu else None
     if link is None or not link.up:
-        # Last, so that the kernel announces the addresses (arp_notify) as the link comes up.
-        steps.append(SetLink(name, netns, up=True))
-    elif link.mtu != mtu:
-        steps.append(SetLink(name, netns, mtu=mtu))
+        # Last also so that the kernel announces the addresses (arp_notify) as the link comes up.
+        steps.append(SetLink(name, netns, up=True, mtu=new_mtu))
+    elif new_mtu is not None:
+        steps.append(SetLink(name, netns, mtu=new_mtu))
     return tuple(steps)
 
 
-def _with_prefix(address: str) -> str:
-    if "/" in address:
-        return address
-    return f"{address}/64" if ":" in address else f"{address}/16"
+def choose_interface(endpoint: Endpoint, prefix: str) -> str:
+    """Return the name of an endpoint's interface in its sandbox, its settings checked."""
+    settings = endpoint.settings
+    asked = settings.driver_opts.get(IFNAME_OPTION)
+    name = check_interface_name(asked) if asked else f"{prefix}{endpoint.index}"
+    parse_sysctls(settings.driver_opts.get(SYSCTLS_OPTION, ""), name)
+    _link_local(endpoint)
+    return name
+
+
+def choose_endpoint_mac(endpoint: Endpoint) -> str:
+    """Return the MAC address asked for, or the one that the endpoint has, or a new one."""
+    asked = endpoint.settings.mac_address
+    return parse_mac(asked) if asked else endpoint.mac_address or choose_mac(endpoint.id)
+
+
+def _link_local(endpoint: Endpoint) -> list[str]:
+    """Return the link-local addresses asked for, with prefix length, written as the kernel does."""
+    found = []
+    for text in endpoint.settings.link_local_addresses:
+        length = "" if "/" in text else "/64" if ":" in text else "/16"
+        try:
+            interface = ip_interface(text + length)
+        except ValueError:
+            raise InvalidRequest(f"invalid link-local IP address: {text}") from None
+        if "%" in text:
+            raise InvalidRequest(f"invalid link-local IP address: {text} (a zone has no place in it)")
+        found.append(str(interface))
+    return found

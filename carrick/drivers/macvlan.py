@@ -8,7 +8,7 @@ sub-interface and removed with the last network that uses it.
 from dataclasses import dataclass, replace
 
 from ..domains.firewall import NetworkRules
-from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name, choose_mac
+from ..domains.sandboxes.interfaces import check_interface_name
 from ..model.errors import Denied, InvalidRequest
 from ..model.ids import short
 from ..model.networks import Endpoint, Network, Sandbox
@@ -22,9 +22,13 @@ from ..model.steps import (
     SetLink,
     Step,
 )
-from .bridge import plan_inside
+from .bridge import choose_endpoint_mac, choose_interface, plan_inside
 from .contract import DriverCapabilities, HostView
 
+MTU = "com.docker.network.driver.mtu"
+MACVLAN_OPTIONS = frozenset({"parent", "macvlan_mode", MTU})
+IPVLAN_OPTIONS = frozenset({"parent", "ipvlan_mode", "ipvlan_flag", MTU})
+_MARK = "carrick:"
 _MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
 _IPVLAN_MODES = ("l2", "l3", "l3s")
 _IPVLAN_FLAGS = ("bridge", "private", "vepa")
@@ -64,9 +68,9 @@ class _ChildDriver:
 
     @staticmethod
     def _mtu(network: Network) -> int:
-        value = network.options.get("com.docker.network.driver.mtu", "0")
-        if not value.isdigit() or int(value) > 65535:
-            raise InvalidRequest(f"failed to parse com.docker.network.driver.mtu value: {value}")
+        value = network.options.get(MTU) or "0"
+        if not (value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65535):
+            raise InvalidRequest(f"failed to parse {MTU} value: {value}")
         return int(value)
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
@@ -92,33 +96,36 @@ class _ChildDriver:
 
     def plan_network(self, network: Network, host: HostView) -> Plan:
         options = self.parse_options(network)
-        if options.parent in host.state.links:
-            return Plan()
-        alias = f"carrick:{network.id}"
+        link = host.state.links.get(options.parent)
+        alias = f"{_MARK}{network.id}"
         if options.is_internal:
-            return Plan((CreateDummy(options.parent, alias),))
+            made = link is not None and link.up and link.alias == alias
+            return Plan() if made else Plan((CreateDummy(options.parent, alias),))
+        if link is not None:
+            down = link.alias.startswith(_MARK) and not link.up
+            return Plan((SetLink(options.parent, up=True),)) if down else Plan()
         base, vlan = split_vlan(options.parent)
         return Plan((CreateVlan(options.parent, base, vlan, alias),))
 
     def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
         options = self.parse_options(network)
         link = host.state.links.get(options.parent)
-        shared = any(
-            other.driver in {"macvlan", "ipvlan"}
-            and other.id != network.id
-            and other.options.get("parent") == options.parent
-            for other in others
-        )
-        if link is None or shared or not link.alias.startswith("carrick:"):
+        if link is None or not link.alias.startswith(_MARK):
             return Plan()
+        for other in others:
+            uses_it = other.driver in {"macvlan", "ipvlan"} and other.options.get("parent") == options.parent
+            if uses_it and other.id != network.id:
+                # The mark passes on: one of a network that is no more would have the link removed.
+                heir = f"{_MARK}{other.id}"
+                mine = link.alias == f"{_MARK}{network.id}"
+                return Plan((SetLink(options.parent, alias=heir),)) if mine else Plan()
         return Plan((DeleteLink(options.parent),))
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
-        name = endpoint.settings.driver_opts.get(IFNAME_OPTION)
         pool4, pool6 = network.pool(4), network.pool(6)
         return replace(
             endpoint,
-            interface=check_interface_name(name) if name else f"eth{endpoint.index}",
+            interface=choose_interface(endpoint, "eth"),
             gateway4=pool4.gateway if pool4 and not network.internal else "",
             gateway6=pool6.gateway if pool6 and not network.internal else "",
         )
@@ -133,6 +140,10 @@ class _ChildDriver:
         steps: list[Step] = []
         if parent is not None and not parent.up:
             steps.append(SetLink(options.parent, up=True))
+        if inner is not None and inner.kind != self.name:
+            steps.append(DeleteLink(endpoint.interface, netns=sandbox.netns))
+            inner = None
+        alias = f"{_MARK}{endpoint.id}"
         if inner is None:
             steps.append(
                 CreateSlave(
@@ -146,7 +157,8 @@ class _ChildDriver:
                     mtu=options.mtu,
                 )
             )
-            steps.append(SetLink(endpoint.interface, sandbox.netns, alias=f"carrick:{endpoint.id}"))
+        if inner is None or inner.alias != alias:
+            steps.append(SetLink(endpoint.interface, sandbox.netns, alias=alias))
         return Plan(tuple(steps) + plan_inside(endpoint, sandbox.netns, inner, inner.mtu if inner else mtu))
 
     def plan_endpoint_removal(
@@ -161,7 +173,8 @@ class _ChildDriver:
 def split_vlan(parent: str) -> tuple[str, int]:
     """Split `eth0.10` into its interface and its VLAN id, 1 to 4094."""
     base, _, number = parent.rpartition(".")
-    if not base or not number.isdigit() or not 1 <= int(number) <= 4094:
+    digits = number.isascii() and number.isdigit() and len(number) <= 4
+    if not base or not digits or not 1 <= int(number) <= 4094:
         raise InvalidRequest(f"invalid subinterface vlan name {parent}, example formatting is eth0.10")
     return base, int(number)
 
@@ -182,8 +195,8 @@ class MacvlanDriver(_ChildDriver):
         return ChildOptions(parent, mode, is_internal=is_internal, mtu=self._mtu(network))
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
-        mac = endpoint.settings.mac_address or endpoint.mac_address or choose_mac(endpoint.id)
-        return replace(super().complete_endpoint(network, endpoint), mac_address=mac)
+        completed = super().complete_endpoint(network, endpoint)
+        return replace(completed, mac_address=choose_endpoint_mac(endpoint))
 
 
 class IpvlanDriver(_ChildDriver):

@@ -14,7 +14,7 @@ class _Linkless:
     capabilities = DriverCapabilities(addressed=False, singleton=True)
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
-        if any(other.driver == self.name for other in others):
+        if any(other.driver == self.name and other.id != network.id for other in others):
             raise Denied(f'only one instance of "{self.name}" network is allowed')
         return network
 

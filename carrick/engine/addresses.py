@@ -63,7 +63,7 @@ class Addresses:
             for config in network.pools:
                 identifier = pool_id(network.id, config.version)
                 allocator = Allocator.load(
-                    Pool.of(identifier, config, label=network.name),
+                    Pool.of(identifier, config, label=f"{network.name} ({network.id})"),
                     by_pool.pop(identifier, ()),
                     states.get(identifier),
                 )
@@ -94,7 +94,7 @@ class Addresses:
         """Make the allocators of a new network, with its gateways and auxiliary addresses taken."""
         for config in network.pools:
             identifier = pool_id(network.id, config.version)
-            allocator = Allocator(Pool.of(identifier, config, label=network.name))
+            allocator = Allocator(Pool.of(identifier, config, label=f"{network.name} ({network.id})"))
             transaction.add(allocator, allocator.plan_setup())
             self._allocators[identifier] = allocator
 

@@ -360,8 +360,16 @@ class ContainerService:
                 ports=tuple(port for port in record.ports if port not in gone),
             )
             sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
-            if sandbox is not None and sandbox.active and gone:
-                publishing = self._ports.publishing(replace(record, ports=tuple(gone)), sandbox)
+            if sandbox is not None and sandbox.active:
+                dropped = tuple(
+                    item for item in record.host_config.port_bindings if item not in kept_bindings
+                )
+                parting = replace(
+                    record,
+                    ports=tuple(gone),
+                    host_config=replace(record.host_config, port_bindings=dropped, publish_all_ports=False),
+                )
+                publishing = self._ports.publishing(parting, sandbox)
                 await self._ports.unpublish(publishing)
                 await self._ports.release(record, publishing.held)
             await self._state.save(Write(containers=[after]))

@@ -52,7 +52,7 @@ class FirewallService:
                 if network_rules is not None and not network_rules.inter_container:
                     isolated.append(endpoint.host_interface)
             record = self._state.containers.get(sandbox.container_id)
-            if record is not None and record.ports:
+            if record is not None and self._ports.has_any(record):
                 publishing = self._ports.publishing(record, sandbox)
                 publications += publishing.publications
                 open_ports += publishing.open_ports

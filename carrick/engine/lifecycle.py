@@ -241,7 +241,7 @@ class Lifecycle:
         record = self._state.containers.get(record.id, record)
         sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
         if sandbox is not None and sandbox.container_id == record.id and sandbox.active:
-            publishing = self._ports.publishing(record, sandbox) if record.ports else None
+            publishing = self._ports.publishing(record, sandbox) if self._ports.has_any(record) else None
             # The records first: what a killed daemon leaves in the kernel then is nobody's, and is removed.
             await self._state.save(
                 Write(sandboxes=[replace(sandbox, active=False)], containers=[replace(record, ports=())])

@@ -86,7 +86,8 @@ class PortService:
                 continue
             network = self._state.networks[endpoint.network_id]
             driver = self._drivers.get(network.driver)
-            if not driver.capabilities.published:
+            rules = driver.firewall_rules(network)
+            if not driver.capabilities.published or (rules and rules.mode(version) == ROUTED):
                 continue
             found[version] = endpoint.ipv6_address if version == 6 else endpoint.ipv4_address
             default_ip = default_ip or network.options.get(bridge.BINDING, "")
@@ -201,11 +202,13 @@ class PortService:
 
     # Applying --------------------------------------------------------------------------------
 
+    def has_any(self, record: ContainerRecord) -> bool:
+        """Whether a container has ports to be reached at, translated or routed."""
+        return bool(record.ports or self.bindings(record))
+
     def publishing(self, record: ContainerRecord, sandbox: Sandbox) -> Publishing:
         """Return what should be in force for the ports that `record` has."""
-        return self._publishing(record.ports, self.target(sandbox), sandbox)
-
-    def _publishing(self, ports: Sequence[PublishedPort], target: Target, sandbox: Sandbox) -> Publishing:
+        ports, target = record.ports, self.target(sandbox)
         bindings = [
             PortBinding(port.container_port, port.protocol, port.host_ip, str(port.host_port))
             for port in ports
@@ -223,11 +226,12 @@ class PortService:
             if item.nat
         )
         held = tuple(_held_port(item, item.first) for item in wanted)
-        return Publishing(tuple(ports), held, publications, self._open_ports(ports, sandbox))
+        return Publishing(tuple(ports), held, publications, self._open_ports(record, sandbox))
 
-    def _open_ports(self, ports: Sequence[PublishedPort], sandbox: Sandbox) -> tuple[OpenPort, ...]:
-        """Ports that routed networks let through without NAT."""
+    def _open_ports(self, record: ContainerRecord, sandbox: Sandbox) -> tuple[OpenPort, ...]:
+        """Ports that routed networks let through, without NAT and without a port of the host."""
         found = set()
+        bindings = self.bindings(record)
         for endpoint in sandbox.endpoints:
             network = self._state.networks.get(endpoint.network_id)
             if network is None or network.driver not in self._drivers:
@@ -235,7 +239,7 @@ class PortService:
             rules = self._drivers.get(network.driver).firewall_rules(network)
             for version, address in ((4, endpoint.ipv4_address), (6, endpoint.ipv6_address)):
                 if rules is not None and address and rules.mode(version) == ROUTED:
-                    found |= {OpenPort(p.protocol, address, p.container_port) for p in ports}
+                    found |= {OpenPort(item.protocol, address, item.container_port) for item in bindings}
         return tuple(sorted(found))
 
     async def publish(self, publishing: Publishing) -> None:

@@ -42,7 +42,10 @@ class CreateBridge:
 
 @dataclass(frozen=True, slots=True)
 class CreateVeth:
-    """A pair: `name` here, up and in bridge `master`; `peer` in `peer_netns`, still down."""
+    """A pair: `name` here, up and in bridge `master` ("": in none); `peer` in `peer_netns`, still down.
+
+    With `hairpin` a frame may leave the bridge by the port that it came in by.
+    """
 
     name: str
     alias: str
@@ -51,11 +54,15 @@ class CreateVeth:
     peer: str
     peer_netns: str
     peer_mac: str
+    hairpin: bool = False
 
     def describe(self) -> str:
+        master = f"master {self.master} " if self.master else ""
         return (
-            f"ip link add {self.name} mtu {self.mtu} master {self.master} type veth "
-            f"peer name {self.peer} netns {self.peer_netns} address {self.peer_mac}"
+            f"ip link add {self.name} mtu {self.mtu} {master}type veth "
+            f"peer name {self.peer} netns {self.peer_netns}"
+            + (f" address {self.peer_mac}" if self.peer_mac else "")
+            + (f"; bridge link set dev {self.name} hairpin on" if self.hairpin else "")
         )
 
 
@@ -270,7 +277,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """A link as the kernel shows it."""
+    """A link as the kernel shows it.
+
+    `sysctls` are read of bridges alone: `ipv4.route_localnet`, `ipv6.accept_ra` and `ipv6.disable_ipv6`,
+    those that this kernel has.
+    """
 
     name: str
     index: int
@@ -282,6 +293,7 @@ class LinkState:
     alias: str = ""
     addresses: frozenset[str] = frozenset()
     peer_index: int = 0
+    sysctls: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

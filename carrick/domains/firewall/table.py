@@ -15,7 +15,8 @@ adds elements. That a flow was published is read off conntrack (`ct status dnat`
 needs no filter rule of its own.
 
 The `bridge` table holds what a network with ICC off needs, on the bridge itself, without br_netfilter. It
-knows ports, not bridges (`meta ibrname` is a module that not every kernel has).
+knows ports, not bridges (`meta ibrname` is a module that not every kernel has). Where br_netfilter is loaded,
+bridged packets pass the first table as well, and its rules say the same.
 
 Pure: text in nft's language. `render_all` replaces everything of ours in one transaction (nftables applies
 it at once, so no packet sees half of it); the others are the increments for one network or endpoint.
@@ -110,6 +111,7 @@ _MAPS = (
     ("map", "snat6", "ipv6_addr : ipv6_addr", "flags interval;"),
     ("set", "open4", "ipv4_addr . inet_proto . inet_service", ""),
     ("set", "open6", "ipv6_addr . inet_proto . inet_service", ""),
+    ("set", "linked4", "ipv4_addr . ipv4_addr . inet_proto . inet_service", ""),
     ("set", "bridges", "ifname", ""),
     ("set", "own4", "ipv4_addr . ifname", "flags interval;"),
     ("set", "own6", "ipv6_addr . ifname", "flags interval;"),
@@ -132,6 +134,8 @@ _RULES = (
     # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
     # to containers.
     ("raw_prerouting", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
+    # A neighbour that sends to 127.0.0.1 must not reach what is published there for this host alone.
+    ("nat_prerouting", "ip daddr 127.0.0.0/8 return"),
     ("nat_prerouting", "fib daddr type local jump publish"),
     ("nat_output", "fib daddr type local jump publish"),
     # What goes to ::1 cannot leave the loopback interface: it is relayed in user space.
@@ -237,9 +241,10 @@ def render_add_network(table: str, network: NetworkRules) -> list[str]:
 
 
 def render_remove_network(table: str, network: NetworkRules) -> list[str]:
-    """Return the commands that remove what `render_add_network` added."""
+    """Return the commands that remove what `render_add_network` added, or what is left of it."""
     inet = f"inet {table}"
-    lines = []
+    # All of it is put first: of a half-made network, or after a flush, the removal would else be refused.
+    lines = render_add_network(table, network)
     for name, element in _elements(network):
         key = element.partition(" : ")[0]
         lines.append(f"delete element {inet} {name} {{ {key} }}")
@@ -270,8 +275,11 @@ def _rules_into(network: NetworkRules) -> list[str]:
 
 
 def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
-    """Routed back into the same bridge; the bridged way is the `bridge` table's."""
-    return [f"iifname {bridge} " + ("accept" if network.inter_container else "drop")]
+    """Back into the same bridge: routed packets and, where br_netfilter is loaded, bridged ones as well."""
+    if network.inter_container:
+        return [f"iifname {bridge} accept"]
+    linked = "ip saddr . ip daddr . meta l4proto . th dport @linked4"
+    return [f"iifname {bridge} {linked} accept", f"iifname {bridge} drop"]
 
 
 def _rules_out_of(network: NetworkRules) -> list[str]:
@@ -319,6 +327,14 @@ def _grouped(table: str, verb: str, elements: Iterable[tuple[str, str]]) -> list
     return [f"{verb} element {table} {name} {{ {', '.join(items)} }}" for name, items in groups.items()]
 
 
+def _removed(table: str, added: Sequence[tuple[str, str]], keys: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Remove elements, those that are gone already included: each is added first, in the same transaction.
+
+    A map's key that has another value by now is refused, which is right: it is not ours any more.
+    """
+    return _grouped(table, "add", added) + _grouped(table, "delete", keys or added)
+
+
 def render_publish(table: str, publications: Iterable[Publication]) -> list[str]:
     parts = [_publication_element(item) for item in publications]
     return _grouped(f"inet {table}", "add", [(name, f"{key} : {value}") for name, key, value in parts])
@@ -326,7 +342,8 @@ def render_publish(table: str, publications: Iterable[Publication]) -> list[str]
 
 def render_unpublish(table: str, publications: Iterable[Publication]) -> list[str]:
     parts = [_publication_element(item) for item in publications]
-    return _grouped(f"inet {table}", "delete", [(name, key) for name, key, _ in parts])
+    added = [(name, f"{key} : {value}") for name, key, value in parts]
+    return _removed(f"inet {table}", added, [(name, key) for name, key, _ in parts])
 
 
 def _open_elements(ports: Iterable[OpenPort]) -> list[tuple[str, str]]:
@@ -341,7 +358,7 @@ def render_open(table: str, ports: Iterable[OpenPort]) -> list[str]:
 
 
 def render_close(table: str, ports: Iterable[OpenPort]) -> list[str]:
-    return _grouped(f"inet {table}", "delete", _open_elements(ports))
+    return _removed(f"inet {table}", _open_elements(ports))
 
 
 def render_isolate(table: str, interfaces: Iterable[str]) -> list[str]:
@@ -349,7 +366,7 @@ def render_isolate(table: str, interfaces: Iterable[str]) -> list[str]:
 
 
 def render_release(table: str, interfaces: Iterable[str]) -> list[str]:
-    return _grouped(f"bridge {table}", "delete", [("isolated", f'"{name}"') for name in interfaces])
+    return _removed(f"bridge {table}", [("isolated", f'"{name}"') for name in interfaces])
 
 
 def _link_elements(links: Iterable[Link]) -> list[tuple[str, str]]:
@@ -357,8 +374,10 @@ def _link_elements(links: Iterable[Link]) -> list[tuple[str, str]]:
 
 
 def render_link(table: str, links: Iterable[Link]) -> list[str]:
-    return _grouped(f"bridge {table}", "add", _link_elements(links))
+    elements = _link_elements(links)
+    return [line for family in ("bridge", "inet") for line in _grouped(f"{family} {table}", "add", elements)]
 
 
 def render_unlink(table: str, links: Iterable[Link]) -> list[str]:
-    return _grouped(f"bridge {table}", "delete", _link_elements(links))
+    elements = _link_elements(links)
+    return [line for family in ("bridge", "inet") for line in _removed(f"{family} {table}", elements)]

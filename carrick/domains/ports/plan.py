@@ -52,10 +52,13 @@ def parse_port_range(text: str) -> tuple[int, int]:
     """Parse a host port: "" (any: 0, 0), "8080" or "8000-8010"."""
     if not text or text == "0":
         return 0, 0
-    first, _, last = text.partition("-")
-    if not first.isdigit() or not (last or first).isdigit():
+    first, dash, last = text.partition("-")
+    # Five digits: int() takes other alphabets' and, of thousands, a while.
+    if not all(
+        part.isascii() and part.isdigit() and len(part) <= 5 for part in (first, last if dash else first)
+    ):
         raise InvalidRequest(f"invalid port specification: {text!r}")
-    low, high = int(first), int(last or first)
+    low, high = int(first), int(last if dash else first)
     if not 0 < low <= high <= 65535:
         raise InvalidRequest(f"invalid port specification: {text!r}")
     return low, high
@@ -91,9 +94,13 @@ def _host_addresses(binding: PortBinding, target: Target) -> list[str]:
     host_ip = binding.host_ip or target.default_ip
     if host_ip:
         try:
-            return [str(ip_address(host_ip))]
+            address = ip_address(host_ip)
         except ValueError:
-            raise InvalidRequest(f"invalid IP address: {host_ip}") from None
+            address = None
+        # A zone (`%eth0`) is nothing that a packet carries.
+        if address is None or "%" in host_ip:
+            raise InvalidRequest(f"invalid IP address: {host_ip}")
+        return [str(address)]
     found = [ANY4] if target.ipv4 else []
     if target.ipv6 or binding.protocol in RELAYED:
         found.append(ANY6)

@@ -54,7 +54,7 @@ def parse_extra_host(item: str) -> tuple[str, str]:
     separator = min((item.find(c) for c in ":=" if c in item), default=-1)
     name, address = (item[:separator], item[separator + 1 :]) if separator > 0 else ("", "")
     address = address.strip("[]") if address.startswith("[") else address
-    if not name or not address:
+    if not name or not address or not name.isprintable() or " " in name:
         raise InvalidRequest(f'bad format for add-host: "{item}"')
     if address != "host-gateway":
         try:

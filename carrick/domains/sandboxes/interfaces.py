@@ -6,6 +6,7 @@ before the name.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from ...model.networks import Endpoint
 IFNAME_OPTION = "com.docker.network.endpoint.ifname"
 SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 _IFNAMSIZ = 15
+# Narrower than the kernel's rule: a name stands in nft's text, in sysctl keys and in files.
+_INTERFACE = re.compile(r"[A-Za-z0-9_.+@-]+", re.ASCII)
+_SYSCTL_WORD = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_MAC = re.compile(r"([0-9a-f]{2})([:-][0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
 
 
 def host_interface(endpoint: EndpointId) -> str:
@@ -33,13 +38,24 @@ def next_index(endpoints: Iterable[Endpoint]) -> int:
 
 
 def check_interface_name(name: str) -> str:
-    """Return `name` if the kernel would take it as an interface's name; else raise InvalidRequest."""
-    if not name or len(name) > _IFNAMSIZ or name in {".", "..", "lo"} or any(c in "/: \t\n%" for c in name):
+    """Return `name` if it will do as an interface's name; else raise InvalidRequest."""
+    reserved = {".", "..", "lo", "all", "default"}
+    if len(name) > _IFNAMSIZ or name in reserved or not _INTERFACE.fullmatch(name):
         raise InvalidRequest(
-            f"invalid interface name {name!r}: it needs 1 to {_IFNAMSIZ} characters without "
-            "blanks, '/', ':' or '%', and must not be lo"
+            f"invalid interface name {name!r}: it needs 1 to {_IFNAMSIZ} letters, digits or any of _.+@-, "
+            "and must not be lo, all or default"
         )
     return name
+
+
+def parse_mac(text: str) -> str:
+    """Return a MAC address as the kernel writes it; InvalidRequest if no interface could have it."""
+    if not _MAC.fullmatch(text):
+        raise InvalidRequest(f"invalid MAC address: {text!r} (six pairs of hex digits are needed)")
+    address = text.lower().replace("-", ":")
+    if int(address[:2], 16) & 1 or address == "00:00:00:00:00:00":
+        raise InvalidRequest(f"invalid MAC address: {text} is not the address of one interface")
+    return address
 
 
 def choose_mac(seed: str) -> str:
@@ -61,7 +77,8 @@ def parse_sysctls(value: str, interface: str) -> tuple[tuple[str, str], ...]:
     for item in filter(None, value.split(",")):
         key, separator, setting = item.partition("=")
         parts = key.strip().split(".")
-        if not separator or len(parts) < 5 or parts[0] != "net" or parts[3] != "IFNAME":
+        words_only = all(map(_SYSCTL_WORD.fullmatch, parts)) and setting.isprintable()
+        if not words_only or len(parts) < 5 or parts[0] != "net" or parts[3] != "IFNAME" or not separator:
             raise InvalidRequest(
                 f"invalid sysctl {item!r} in {SYSCTLS_OPTION}: expected net.FAMILY.KIND.IFNAME.NAME=VALUE"
             )

@@ -1,6 +1,7 @@
 """What a kernel offers. `LinuxKernel` is the real one; `carrick.testing.FakeKernel` the fake."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from ...model.steps import NamespaceState, Step
@@ -28,6 +29,10 @@ class Kernel(Protocol):
         """Tell whether a namespace is held at `path`."""
         ...
 
+    async def list_netns(self, directory: Path) -> list[str]:
+        """Return the paths in `directory` that hold a namespace, or held one before a reboot."""
+        ...
+
     async def list_nft(self, table: str) -> list[dict[str, Any]] | None:
         """Return an nftables table (`family name`) as nft's JSON, or None if it is not there."""
         ...
@@ -38,6 +43,10 @@ class Kernel(Protocol):
 
     async def read_sysctl(self, key: str, netns: str = "") -> str | None: ...
 
-    def is_own_change(self, port_id: int) -> bool:
-        """Tell whether a netlink notification's port id is that of one of our sockets."""
+    def is_own_change(self, port_id: int, link: str = "") -> bool:
+        """Tell whether a netlink notification comes of our doing.
+
+        By its port id where that is one of our sockets'; or, as the kernel reports links that go in its
+        own name, by the name of the link that went or went down.
+        """
         ...

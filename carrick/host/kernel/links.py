@@ -1,40 +1,70 @@
-"""Rtnetlink: carry out link, address and route steps, and read what is there.
+"""Rtnetlink: carry out link, address and route steps. `readings` is the other half: what is there.
 
-One `Rtnl` is one socket in one namespace, used by one thread. The messages are pyroute2's.
+One `Rtnl` is one socket in one namespace, used by one thread. Links are named in the messages where the
+kernel takes a name; where it wants an index, `if_nametoindex` is one system call (an index must not be
+remembered: a link of the same name may be another one by now).
 """
 
 import errno
 import os
-from collections.abc import Callable
-from ipaddress import ip_interface
-from socket import AF_INET, AF_INET6
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_interface, ip_network
+from socket import AF_INET, AF_INET6, AF_UNSPEC
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ...model import steps
-from ...model.errors import Conflict, KernelRefused, NotFound, Unsupported
-from ...model.steps import LinkState, NamespaceState, RouteState
+from ...model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
+from ...model.steps import LinkState, NamespaceState
+from . import netlink, readings
+from .netlink import Netlink, Refusal, attribute, mac, nested, text, u16, u32
+from .netns import entered
+from .readings import (
+    ADDRESS_HEADER,
+    IFA_ADDRESS,
+    IFA_LOCAL,
+    IFLA_ADDRESS,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_NET_NS_FD,
+    LINK_HEADER,
+    ROUTE_HEADER,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PRIORITY,
+)
 
+_IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 2, 4, 5
+_BRPORT_MODE = 4
+_VETH_INFO_PEER = 1
+_MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS, _VLAN_ID = 1, 1, 2, 1
+_IFA_BROADCAST, _IFA_FLAGS = 4, 8
 _IFF_UP = 0x1
 _IFA_F_NODAD = 0x02
-_RT_SCOPE_LINK = 253
-_RTN_UNICAST = 1
-_LOCAL_TABLE = 255
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
+_UNICAST = 1
+_MAIN_TABLE = 254
+_PROTOCOL_STATIC = 4
 # The kernel answers EOPNOTSUPP for a link kind that it lacks, and EINVAL for a mode.
 _LACKING = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
-_IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+_IPVLAN_FLAG_BITS = {"bridge": 0, "private": 1, "vepa": 2}
 
 
 class Rtnl:
     """Rtnetlink in the namespace of the thread that makes it."""
 
     def __init__(self) -> None:
-        self._route = IPRoute()
+        self._netlink = Netlink()
         self._handlers: dict[type, Callable[[Any], None]] = {
             steps.CreateBridge: self._create_bridge,
             steps.CreateVeth: self._create_veth,
@@ -50,12 +80,12 @@ class Rtnl:
         }
 
     def close(self) -> None:
-        self._route.close()
+        self._netlink.close()
 
     @property
     def port_id(self) -> int:
         """The socket's netlink port id, which notifications of its changes carry."""
-        return int(self._route.epid)
+        return self._netlink.port_id
 
     def handles(self, step: steps.Step) -> bool:
         return type(step) in self._handlers
@@ -64,116 +94,153 @@ class Rtnl:
         """Carry out one step; the kernel's refusals come back as our errors, naming the step."""
         try:
             self._handlers[type(step)](step)
-        except NetlinkError as error:
-            raise _refusal(error, step) from error
+        except Refusal as error:
+            raise _explain(error, step) from error
+
+    def read(self) -> NamespaceState:
+        return readings.read_namespace(self._netlink)
 
     # Links -----------------------------------------------------------------------------------
 
-    def index(self, name: str) -> int:
-        """Return a link's index; NotFound if there is none of that name."""
-        found = self.find_index(name)
-        if found is None:
-            raise NotFound(f"link {name} does not exist")
-        return found
-
-    def find_index(self, name: str) -> int | None:
+    def find(self, name: str) -> LinkState | None:
+        """Return a link without its addresses and its master's name, or None."""
         try:
-            message = self._route.link("get", ifname=name)
-        except NetlinkError as error:
+            bodies = self._netlink.request(
+                netlink.GETLINK, 0, LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name)
+            )
+        except Refusal as error:
             if error.code == errno.ENODEV:
                 return None
             raise
-        return int(message[0]["index"])
+        return readings.parse_link(bodies[0])
+
+    def name(self, index: int) -> str:
+        """Return the name of the link with an index, "" if there is none."""
+        try:
+            bodies = self._netlink.request(netlink.GETLINK, 0, LINK_HEADER.pack(AF_UNSPEC, 0, index, 0, 0))
+        except Refusal:
+            return ""
+        return readings.parse_link(bodies[0]).name
+
+    def _create(self, name: str, kind: str, *attributes: bytes, data: bytes = b"", up: bool = False) -> None:
+        flags = _IFF_UP if up else 0
+        info = text(IFLA_INFO_KIND, kind) + (nested(_IFLA_INFO_DATA, data) if data else b"")
+        message = LINK_HEADER.pack(AF_UNSPEC, 0, 0, flags, flags) + text(IFLA_IFNAME, name)
+        message += b"".join(attributes) + nested(IFLA_LINKINFO, info)
+        self._netlink.request(netlink.NEWLINK, netlink.CREATE | netlink.EXCLUSIVE, message)
+
+    def _create_unless_there(self, name: str, kind: str, alias: str, *attributes: bytes, data: bytes) -> None:
+        """Create a link on the host; one of that name is as good if it is of the kind and not another's."""
+        try:
+            self._create(name, kind, *attributes, data=data)
+        except Refusal as error:
+            found = self.find(name) if error.code == errno.EEXIST else None
+            if found is None or found.kind != kind or found.alias not in {"", alias}:
+                raise
+
+    def _change(self, name: str, *attributes: bytes, up: bool | None = None, index: int = 0) -> None:
+        """Change a link. By `index`, `attributes` may give it another name."""
+        change = 0 if up is None else _IFF_UP
+        message = LINK_HEADER.pack(AF_UNSPEC, 0, index, _IFF_UP if up else 0, change)
+        if not index:
+            message += text(IFLA_IFNAME, name)
+        try:
+            # Not SETLINK, which passes over a port's settings; without CREATE it changes what is there.
+            self._netlink.request(netlink.NEWLINK, 0, message + b"".join(attributes))
+        except Refusal as error:
+            if error.code == errno.ENODEV:
+                raise _no_link(name) from error
+            raise
 
     def _create_bridge(self, step: steps.CreateBridge) -> None:
-        extra: dict[str, Any] = {"address": step.mac} if step.mac else {}
-        try:
-            self._route.link("add", ifname=step.name, kind="bridge", **extra)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-        self._route.link("set", index=self.index(step.name), ifalias=step.alias, mtu=step.mtu, state="up")
+        self._create_unless_there(
+            step.name, "bridge", step.alias, *([mac(IFLA_ADDRESS, step.mac)] if step.mac else []), data=b""
+        )
+        # An MTU given at creation is forgotten with the first port; set afterwards it stays.
+        self._change(step.name, text(IFLA_IFALIAS, step.alias), u32(IFLA_MTU, step.mtu), up=True)
 
     def _create_veth(self, step: steps.CreateVeth) -> None:
-        namespace = os.open(step.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._route.link(
-                "add",
-                ifname=step.name,
-                kind="veth",
-                mtu=step.mtu,
-                master=self.index(step.master),
-                state="up",
-                peer={
-                    "ifname": step.peer,
-                    "net_ns_fd": namespace,
-                    "address": step.peer_mac,
-                    "mtu": step.mtu,
-                },
-            )
-        finally:
-            os.close(namespace)
-        # The alias cannot travel in the message that creates a link (rtnl_create_link ignores it).
-        self._route.link("set", index=self.index(step.name), ifalias=step.alias)
+        master = u32(IFLA_MASTER, _index(step.master) if step.master else 0)
+        mtu = u32(IFLA_MTU, step.mtu)
+        with _held_open(step.peer_netns) as namespace:
+            peer = LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, step.peer) + mtu
+            peer += mac(IFLA_ADDRESS, step.peer_mac) if step.peer_mac else b""
+            peer += u32(IFLA_NET_NS_FD, namespace)
+            try:
+                self._create(step.name, "veth", mtu, master, data=nested(_VETH_INFO_PEER, peer), up=True)
+            except Refusal as error:
+                if error.code != errno.EEXIST or not self._is_made(step):
+                    raise
+                self._change(step.name, master, mtu, up=True)
+        # Neither the alias nor a port's settings can travel in the message that creates a link.
+        port = nested(_IFLA_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1")) if step.hairpin else b""
+        extra = [nested(IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge") + port)] if port else []
+        self._change(step.name, text(IFLA_IFALIAS, step.alias), *extra)
+
+    def _is_made(self, step: steps.CreateVeth) -> bool:
+        """Whether both ends of this very pair are where they belong."""
+        found = self.find(step.name)
+        if found is None or found.kind != "veth" or found.alias not in {"", step.alias}:
+            return False
+        peer = _find_inside(step.peer_netns, step.peer)
+        return peer is not None and peer.kind == "veth" and peer.peer_index == found.index
 
     def _create_slave(self, step: steps.CreateSlave) -> None:
-        namespace = os.open(step.netns, os.O_RDONLY | os.O_CLOEXEC)
-        attributes: dict[str, Any] = {}
+        attributes = [u32(IFLA_LINK, _index(step.parent))]
         if step.mac:
-            attributes["address"] = step.mac
+            attributes.append(mac(IFLA_ADDRESS, step.mac))
         if step.mtu:
-            attributes["mtu"] = step.mtu
+            attributes.append(u32(IFLA_MTU, step.mtu))
         if step.kind == "macvlan":
-            attributes["macvlan_mode"] = _MACVLAN_MODES[step.mode]
+            data = u32(_MACVLAN_MODE, _MACVLAN_MODES[step.mode])
         else:
-            attributes["ipvlan_mode"] = _IPVLAN_MODES[step.mode]
-            attributes["ipvlan_flags"] = _IPVLAN_FLAGS[step.flag or "bridge"]
-        try:
-            self._route.link(
-                "add",
-                ifname=step.name,
-                kind=step.kind,
-                link=self.index(step.parent),
-                net_ns_fd=namespace,
-                **attributes,
-            )
-        finally:
-            os.close(namespace)
+            flag = _IPVLAN_FLAG_BITS[step.flag or "bridge"]
+            data = u16(_IPVLAN_MODE, _IPVLAN_MODES[step.mode]) + u16(_IPVLAN_FLAGS, flag)
+        with _held_open(step.netns) as namespace:
+            try:
+                self._create(step.name, step.kind, *attributes, u32(IFLA_NET_NS_FD, namespace), data=data)
+            except Refusal as error:
+                found = _find_inside(step.netns, step.name) if error.code == errno.EEXIST else None
+                if found is None or found.kind != step.kind or found.peer_index != _index(step.parent):
+                    raise
 
     def _create_vlan(self, step: steps.CreateVlan) -> None:
-        if self.find_index(step.name) is None:
-            self._route.link(
-                "add",
-                ifname=step.name,
-                kind="vlan",
-                link=self.index(step.parent),
-                vlan_id=step.vlan_id,
-            )
-        self._route.link("set", index=self.index(step.name), ifalias=step.alias, state="up")
+        self._create_unless_there(
+            step.name,
+            "vlan",
+            step.alias,
+            u32(IFLA_LINK, _index(step.parent)),
+            data=u16(_VLAN_ID, step.vlan_id),
+        )
+        self._change(step.name, text(IFLA_IFALIAS, step.alias), up=True)
 
     def _create_dummy(self, step: steps.CreateDummy) -> None:
-        if self.find_index(step.name) is None:
-            self._route.link("add", ifname=step.name, kind="dummy")
-        self._route.link("set", index=self.index(step.name), ifalias=step.alias, state="up")
+        self._create_unless_there(step.name, "dummy", step.alias, data=b"")
+        self._change(step.name, text(IFLA_IFALIAS, step.alias), up=True)
 
     def _set_link(self, step: steps.SetLink) -> None:
-        changes: dict[str, Any] = {}
-        if step.up is not None:
-            changes["state"] = "up" if step.up else "down"
+        changes = []
         if step.mtu is not None:
-            changes["mtu"] = step.mtu
+            changes.append(u32(IFLA_MTU, step.mtu))
         if step.master is not None:
-            changes["master"] = self.index(step.master) if step.master else 0
+            changes.append(u32(IFLA_MASTER, _index(step.master) if step.master else 0))
         if step.alias is not None:
-            changes["ifalias"] = step.alias
+            changes.append(text(IFLA_IFALIAS, step.alias))
+        index = 0
         if step.new_name is not None:
-            changes["ifname"] = step.new_name
-        self._route.link("set", index=self.index(step.name), **changes)
+            try:
+                index = _index(step.name)
+            except NotFound:
+                # Said twice: it has its new name already.
+                index = _index(step.new_name)
+            changes.append(text(IFLA_IFNAME, step.new_name))
+        self._change(step.name, *changes, up=step.up, index=index)
 
     def _delete_link(self, step: steps.DeleteLink) -> None:
+        message = LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, step.name)
         try:
-            self._route.link("del", ifname=step.name)
-        except NetlinkError as error:
+            self._netlink.request(netlink.DELLINK, 0, message)
+        except Refusal as error:
             if error.code != errno.ENODEV:
                 raise
 
@@ -181,119 +248,107 @@ class Rtnl:
 
     def _add_address(self, step: steps.AddAddress) -> None:
         interface = ip_interface(step.address)
-        attributes: dict[str, Any] = {}
+        extra = b""
         if interface.version == 6:
-            attributes["flags"] = _IFA_F_NODAD
+            extra = u32(_IFA_FLAGS, _IFA_F_NODAD)
         elif interface.network.prefixlen < 31:
-            attributes["broadcast"] = str(interface.network.broadcast_address)
-        self._route.addr(
-            "replace",
-            index=self.index(step.link),
-            address=str(interface.ip),
-            prefixlen=interface.network.prefixlen,
-            **attributes,
-        )
+            extra = attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+        message = _address_message(step.address, _index(step.link)) + extra
+        self._netlink.request(netlink.NEWADDR, netlink.CREATE | netlink.REPLACE, message)
 
     def _remove_address(self, step: steps.RemoveAddress) -> None:
-        interface = ip_interface(step.address)
         try:
-            self._route.addr(
-                "del",
-                index=self.index(step.link),
-                address=str(interface.ip),
-                prefixlen=interface.network.prefixlen,
-            )
-        except NetlinkError as error:
-            if error.code != errno.EADDRNOTAVAIL:
+            index = _index(step.link)
+        except NotFound:
+            return
+        try:
+            self._netlink.request(netlink.DELADDR, 0, _address_message(step.address, index))
+        except Refusal as error:
+            if error.code not in {errno.EADDRNOTAVAIL, errno.ENODEV}:
                 raise
 
     def _add_route(self, step: steps.AddRoute) -> None:
-        attributes: dict[str, Any] = {}
+        scope = _SCOPE_LINK if step.version == 4 and not step.via else _SCOPE_UNIVERSE
+        message = _route_message(step.destination, step.version, _PROTOCOL_STATIC, scope, _UNICAST)
+        message += u32(RTA_OIF, _index(step.link))
         if step.via:
-            attributes["gateway"] = step.via
-        elif step.version == 4:
-            attributes["scope"] = _RT_SCOPE_LINK
+            message += attribute(RTA_GATEWAY, ip_address(step.via).packed)
         if step.metric:
-            attributes["priority"] = step.metric
-        self._route.route(
-            "replace",
-            family=AF_INET6 if step.version == 6 else AF_INET,
-            dst=step.destination,
-            oif=self.index(step.link),
-            **attributes,
-        )
+            message += u32(RTA_PRIORITY, step.metric)
+        self._netlink.request(netlink.NEWROUTE, netlink.CREATE | netlink.REPLACE, message)
 
     def _remove_route(self, step: steps.RemoveRoute) -> None:
-        attributes: dict[str, Any] = {}
+        message = _route_message(step.destination, step.version, 0, _SCOPE_ANY, 0)
         if step.link:
-            attributes["oif"] = self.index(step.link)
+            try:
+                message += u32(RTA_OIF, _index(step.link))
+            except NotFound:
+                return
         try:
-            self._route.route(
-                "del",
-                family=AF_INET6 if step.version == 6 else AF_INET,
-                dst=step.destination,
-                **attributes,
-            )
-        except NetlinkError as error:
-            if error.code != errno.ESRCH:
+            self._netlink.request(netlink.DELROUTE, 0, message)
+        except Refusal as error:
+            # ENOENT: nobody has ever put a route into this family's table.
+            if error.code not in {errno.ESRCH, errno.ENOENT}:
                 raise
 
-    # Reading ---------------------------------------------------------------------------------
 
-    def read(self) -> NamespaceState:
-        """Read links with their addresses, and the routes of every table, of both families."""
-        names: dict[int, str] = {}
-        raw: list[Any] = list(self._route.get_links())
-        for message in raw:
-            names[int(message["index"])] = str(message.get_attr("IFLA_IFNAME"))
-        addresses: dict[int, set[str]] = {}
-        for message in self._route.get_addr():
-            # IFA_LOCAL is the address itself; IFA_ADDRESS is the far end of a point-to-point link.
-            address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            addresses.setdefault(int(message["index"]), set()).add(f"{address}/{message['prefixlen']}")
-        links = {}
-        for message in raw:
-            index = int(message["index"])
-            info = message.get_attr("IFLA_LINKINFO")
-            links[names[index]] = LinkState(
-                name=names[index],
-                index=index,
-                kind=str(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
-                mac=str(message.get_attr("IFLA_ADDRESS") or ""),
-                mtu=int(message.get_attr("IFLA_MTU") or 0),
-                up=bool(message["flags"] & _IFF_UP),
-                master=names.get(int(message.get_attr("IFLA_MASTER") or 0), ""),
-                alias=str(message.get_attr("IFLA_IFALIAS") or ""),
-                addresses=frozenset(addresses.get(index, ())),
-                peer_index=int(message.get_attr("IFLA_LINK") or 0),
-            )
-        return NamespaceState(links, tuple(self._read_routes(names)))
-
-    def _read_routes(self, names: dict[int, str]) -> list[RouteState]:
-        routes = []
-        for family in (AF_INET, AF_INET6):
-            for message in self._route.get_routes(family=family):
-                if message["type"] != _RTN_UNICAST or message["table"] == _LOCAL_TABLE:
-                    continue
-                destination = message.get_attr("RTA_DST")
-                metrics = message.get_attr("RTA_METRICS")
-                routes.append(
-                    RouteState(
-                        destination=f"{destination}/{message['dst_len']}"
-                        if destination
-                        else ("default" if family == AF_INET else "::/0"),
-                        link=names.get(int(message.get_attr("RTA_OIF") or 0), ""),
-                        via=str(message.get_attr("RTA_GATEWAY") or ""),
-                        mtu=int(metrics.get_attr("RTAX_MTU") or 0) if metrics else 0,
-                        metric=int(message.get_attr("RTA_PRIORITY") or 0),
-                    )
-                )
-        return routes
+def _index(name: str) -> int:
+    """Return a link's index in the calling thread's namespace; NotFound if there is none of that name."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise _no_link(name) from error
 
 
-def _refusal(error: NetlinkError, step: steps.Step) -> Exception:
-    code = int(error.code)
-    what = f"{step.describe()}: {os.strerror(code)}"
+def _no_link(name: str) -> NotFound:
+    return NotFound(f"link {name} does not exist")
+
+
+@contextmanager
+def _held_open(netns: str) -> Iterator[int]:
+    try:
+        namespace = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(f"network namespace {netns} does not exist") from error
+    try:
+        yield namespace
+    finally:
+        os.close(namespace)
+
+
+def _find_inside(netns: str, name: str) -> LinkState | None:
+    with entered(netns):
+        rtnl = Rtnl()
+        try:
+            return rtnl.find(name)
+        finally:
+            rtnl.close()
+
+
+def _address_message(address: str, index: int) -> bytes:
+    interface = ip_interface(address)
+    family = AF_INET6 if interface.version == 6 else AF_INET
+    packed = interface.ip.packed
+    return (
+        ADDRESS_HEADER.pack(family, interface.network.prefixlen, 0, 0, index)
+        + attribute(IFA_LOCAL, packed)
+        + attribute(IFA_ADDRESS, packed)
+    )
+
+
+def _route_message(destination: str, version: int, protocol: int, scope: int, kind: int) -> bytes:
+    family = AF_INET6 if version == 6 else AF_INET
+    everything = destination in {"default", "::/0", "0.0.0.0/0"}
+    network = None if everything else ip_network(destination)
+    message = ROUTE_HEADER.pack(
+        family, network.prefixlen if network else 0, 0, 0, _MAIN_TABLE, protocol, scope, kind, 0
+    )
+    return message + (attribute(RTA_DST, network.network_address.packed) if network else b"")
+
+
+def _explain(error: Refusal, step: steps.Step) -> CarrickError:
+    code = error.code
+    what = f"{step.describe()}: {error}"
     if code == errno.EEXIST:
         return Conflict(f"{what} (something else holds that name or address)")
     if code in _LACKING and isinstance(step, steps.CreateSlave | steps.CreateVlan | steps.CreateDummy):
@@ -301,7 +356,7 @@ def _refusal(error: NetlinkError, step: steps.Step) -> Exception:
             type(step), getattr(step, "kind", "")
         )
         return Unsupported(
-            f"this kernel has no {kind} links (creating {step.name} was refused: {os.strerror(code)})",
+            f"this kernel has no {kind} links (creating {step.name} was refused: {error})",
             remedy=f"load the kernel's {kind.split()[-1]} module, or use the bridge driver",
         )
     return KernelRefused(what, errno=code, subject=step.describe())

@@ -8,8 +8,10 @@ call: consecutive steps of one namespace run in one visit to it.
 import asyncio
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from ...model.steps import NamespaceState, Step
 from . import netns as namespaces
 from .links import Rtnl
 from .nft import Nft
+from .own import OwnLinks
 from .sysctl import read_sysctl, write_sysctl
 
 T = TypeVar("T")
@@ -32,11 +35,18 @@ class LinuxKernel:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kernel")
         self._local = threading.local()
-        self._port_ids: set[int] = set()
+        # One socket per worker thread; appending and reading a list are atomic.
+        self._sockets: list[Rtnl] = []
+        # Deleting one end of a pair inside a sandbox is notified here, with the port id from in there.
+        self._visitors: deque[int] = deque(maxlen=_WORKERS * 8)
+        self._own_links = OwnLinks()
         self._nft = Nft()
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
+        while self._sockets:
+            self._sockets.pop().close()
+        self._nft.close()
 
     async def apply(self, steps: Sequence[Step]) -> None:
         if steps:
@@ -50,6 +60,9 @@ class LinuxKernel:
 
     async def has_netns(self, path: str) -> bool:
         return namespaces.is_netns(Path(path))
+
+    async def list_netns(self, directory: Path) -> list[str]:
+        return sorted(str(path) for path in directory.iterdir()) if directory.is_dir() else []
 
     async def list_nft(self, table: str) -> list[dict[str, Any]] | None:
         try:
@@ -65,8 +78,14 @@ class LinuxKernel:
     async def read_sysctl(self, key: str, netns: str = "") -> str | None:
         return await self._run(self._inside, netns, lambda _: read_sysctl(key))
 
-    def is_own_change(self, port_id: int) -> bool:
-        return port_id in self._port_ids
+    def is_own_change(self, port_id: int, link: str = "") -> bool:
+        if link:
+            return link in self._own_links
+        return (
+            any(rtnl.port_id == port_id for rtnl in self._sockets)
+            or port_id in tuple(self._visitors)
+            or port_id in self._nft.port_ids()
+        )
 
     # In a worker thread ----------------------------------------------------------------------
 
@@ -79,7 +98,7 @@ class LinuxKernel:
         rtnl: Rtnl | None = getattr(self._local, "rtnl", None)
         if rtnl is None:
             rtnl = self._local.rtnl = Rtnl()
-            self._port_ids.add(rtnl.port_id)
+            self._sockets.append(rtnl)
         return rtnl
 
     def _inside(self, netns: str, function: Callable[[Rtnl], T]) -> T:
@@ -87,6 +106,7 @@ class LinuxKernel:
             return function(self._rtnl())
         with namespaces.entered(netns):
             rtnl = Rtnl()
+            self._visitors.append(rtnl.port_id)
             try:
                 return function(rtnl)
             finally:
@@ -103,6 +123,10 @@ class LinuxKernel:
             if all(type(step) in _NEEDS_NO_SOCKET for step in batch):
                 for step in batch:
                     self._apply_plain(step)
+            elif all(type(step) in _REMOVALS for step in batch):
+                # What a namespace held has gone with it.
+                with suppress(NotFound):
+                    self._inside(netns, visit)
             else:
                 self._inside(netns, visit)
 
@@ -118,6 +142,9 @@ class LinuxKernel:
         return errors
 
     def _apply_one(self, rtnl: Rtnl, step: Step) -> None:
+        self._own_links.note(step)
+        if isinstance(step, steps.DeleteLink) and step.netns:
+            self._note_peer(rtnl, step)
         if rtnl.handles(step):
             rtnl.apply(step)
         elif isinstance(step, steps.SetSysctl):
@@ -128,6 +155,15 @@ class LinuxKernel:
                     raise
         else:
             self._apply_plain(step)
+
+    def _note_peer(self, rtnl: Rtnl, step: steps.DeleteLink) -> None:
+        """The end on the host goes with the end in a sandbox."""
+        found = rtnl.find(step.name)
+        if found is not None and found.kind == "veth":
+            # The index counts where the peer is: here, as far as we make pairs.
+            name = self._rtnl().name(found.peer_index)
+            if name:
+                self._own_links.note_name(name)
 
     def _apply_plain(self, step: Step) -> None:
         match step:
@@ -143,6 +179,7 @@ class LinuxKernel:
                 raise TypeError(f"no handler for step {step!r}")
 
 
+_REMOVALS = {steps.DeleteLink, steps.RemoveAddress, steps.RemoveRoute}
 _NEEDS_NO_SOCKET = {steps.CreateNetns, steps.DeleteNetns, steps.Nft, steps.ForgetFlows}
 
 

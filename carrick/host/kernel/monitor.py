@@ -1,15 +1,20 @@
-"""Notice that somebody else changed the network: raw netlink notifications, judged by their header alone.
+"""Notice that somebody else changed the network, by netlink's notifications.
 
-Nothing is parsed but who sent it: a link, an address or a ruleset that a foreign process changed is reason to
-look (`Reconciler.converge` does). Our own changes carry our sockets' port ids and are passed over; so are the
-kernel's own (port 0), which follow from changes that were reported themselves.
+An address, a rule or a link of ours that a foreign process took away is reason to look (`Reconciler.converge`
+does). Addresses and rules come with the port id of the socket that changed them. A link that goes or
+goes down is reported by the kernel in its own name, so the kernel's side remembers what was our doing
+(`own`); links without our mark are passed over, for on a busy host most are none of ours. (A port taken out
+of its bridge is reported without its mark, and is left to the next look.)
 """
 
 import asyncio
-import os
+import errno
 import socket
 import struct
 from collections.abc import Callable
+from typing import Protocol
+
+from .readings import LINK_HEADER, parse_link
 
 _NETLINK_ROUTE = 0
 _NETLINK_NETFILTER = 12
@@ -27,15 +32,22 @@ _NFT_MSG_DELRULE = (10 << 8) | 8
 _NFT_MSG_DELSET = (10 << 8) | 11
 _NFT_MSG_DELSETELEM = (10 << 8) | 14
 _NFT_MSG_NEWGEN = (10 << 8) | 15
-_NFTA_GEN_PROC_PID = 2
 _DELETIONS = {_NFT_MSG_DELTABLE, _NFT_MSG_DELCHAIN, _NFT_MSG_DELRULE, _NFT_MSG_DELSET, _NFT_MSG_DELSETELEM}
+_IFF_UP = 0x1
+_MARK = "carrick:"
 _MOST = 1 << 16
 
 
-class Monitor:
-    """Calls `on_change` (in the event loop) when a foreign process changed links, addresses or rules."""
+class IsOwn(Protocol):
+    """`Kernel.is_own_change`."""
 
-    def __init__(self, is_own: Callable[[int], bool], on_change: Callable[[str], None]) -> None:
+    def __call__(self, port_id: int, link: str = "") -> bool: ...
+
+
+class Monitor:
+    """Calls `on_change` (in the event loop) when a foreign process took links, addresses or rules away."""
+
+    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None]) -> None:
         self._is_own = is_own
         self._on_change = on_change
         self._sockets: list[socket.socket] = []
@@ -70,7 +82,9 @@ class Monitor:
                 data = source.recv(_MOST)
             except BlockingIOError:
                 break
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
                 reason = reason or "notifications were lost"
                 continue
             offset = 0
@@ -84,28 +98,29 @@ class Monitor:
             self._on_change(reason)
 
     def _judge_route(self, kind: int, port_id: int, body: bytes) -> str:
-        if kind not in {_RTM_DELLINK, _RTM_NEWLINK, _RTM_DELADDR} or port_id == 0 or self._is_own(port_id):
+        if kind == _RTM_DELADDR and port_id and not self._is_own(port_id):
+            return "an address was removed"
+        if kind == _RTM_DELLINK:
+            what = "removed"
+        elif kind == _RTM_NEWLINK and _went_down(body):
+            what = "set down"
+        else:
             return ""
-        return "a link or address was changed"
+        link = parse_link(body)
+        if not link.alias.startswith(_MARK) or self._is_own(port_id, link.name):
+            return ""
+        return f"link {link.name} was {what}"
 
     def _judge_rules(self, kind: int, port_id: int, body: bytes) -> str:
-        """A transaction's messages end in NEWGEN, which names the process; only deletions matter."""
+        """A transaction's messages end in NEWGEN; only deletions matter."""
         if kind in _DELETIONS:
             self._rules_went = True
         if kind != _NFT_MSG_NEWGEN:
             return ""
         went, self._rules_went = self._rules_went, False
-        return "nftables rules were deleted" if went and _process_of(body) != os.getpid() else ""
+        return "nftables rules were deleted" if went and not self._is_own(port_id) else ""
 
 
-def _process_of(body: bytes) -> int:
-    """Return the process id in a NEWGEN message (its attributes follow a 4-byte nfgenmsg), or 0."""
-    offset = 4
-    while offset + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, offset)
-        if length < 4:
-            return 0
-        if kind & 0x3FFF == _NFTA_GEN_PROC_PID:
-            return int(struct.unpack_from("!I", body, offset + 4)[0])
-        offset += (length + 3) & ~3
-    return 0
+def _went_down(body: bytes) -> bool:
+    _, _, _, flags, changed = LINK_HEADER.unpack_from(body)
+    return bool(changed & _IFF_UP and not flags & _IFF_UP)

@@ -6,12 +6,15 @@ transaction: the kernel takes all of it or nothing.
 
 import ctypes
 import json
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from ...model.errors import KernelRefused, Unsupported
 
 _OUTPUT_JSON = 1 << 4
+_NETFILTER = "12"
 
 
 class Nft:
@@ -29,11 +32,36 @@ class Nft:
         library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
         library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
         self._library = library
-        self._context = ctypes.c_void_p(library.nft_ctx_new(0))
+        library.nft_ctx_free.argtypes = [ctypes.c_void_p]
+        self._context: ctypes.c_void_p | None = ctypes.c_void_p(library.nft_ctx_new(0))
         library.nft_ctx_buffer_output(self._context)
         library.nft_ctx_buffer_error(self._context)
         # A context holds one parser state and one pair of buffers.
         self._lock = Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._context is not None:
+                self._library.nft_ctx_free(self._context)
+            self._context = None
+
+    def port_ids(self) -> set[int]:
+        """Return the port ids of this process's nftables sockets.
+
+        libnftables hides its socket and now and then opens another, so they are looked up: sockets of
+        ours, by inode, among the namespace's netlink sockets. The process id that a change's notification
+        carries would not do: it is that of a thread, as the first pid namespace counts.
+        """
+        own = set()
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                own.add(str(entry.readlink()))
+        found = set()
+        for line in Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[1] == _NETFILTER and f"socket:[{words[-1]}]" in own:
+                found.add(int(words[2]))
+        return found
 
     def run(self, *commands: str) -> str:
         """Apply `commands` as one transaction; return what nft printed."""

@@ -7,6 +7,7 @@ the other by renaming; the blobs, and with them the image's id, stay as they are
 import hashlib
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
 _NS = 1_000_000_000
 
 
@@ -191,6 +193,15 @@ def parse_image(text: bytes, layer_sizes: list[int]) -> Image:
     )
 
 
+def _single_ports(specs: Iterable[str]) -> tuple[str, ...]:
+    """Return `8000/tcp` and `8001/tcp` for `8000-8001/tcp`. What is no port exposes nothing."""
+    found = set()
+    for match in filter(None, map(_PORTS.fullmatch, specs)):
+        first, last, protocol = int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
+        found |= {(port, protocol) for port in range(first, min(last, 65535) + 1) if port}
+    return tuple(f"{port}/{protocol}" for port, protocol in sorted(found))
+
+
 def _parse_config(raw: _RawConfig) -> ImageConfig:
     check = raw.healthcheck
     return ImageConfig(
@@ -199,7 +210,7 @@ def _parse_config(raw: _RawConfig) -> ImageConfig:
         entrypoint=None if raw.entrypoint is None else tuple(raw.entrypoint),
         user=raw.user or "",
         working_dir=raw.working_dir or "",
-        exposed_ports=tuple(sorted(raw.exposed_ports or ())),
+        exposed_ports=_single_ports(raw.exposed_ports or ()),
         volumes=tuple(sorted(raw.volumes or ())),
         labels=raw.labels or {},
         stop_signal=raw.stop_signal or "",
@@ -287,9 +298,9 @@ def _apply_change(config: ImageConfig, keyword: str, rest: str) -> ImageConfig:
         case "EXPOSE":
             ports = [port if "/" in port else f"{port}/tcp" for port in rest.split()]
             for port in ports:
-                if not re.fullmatch(r"\d+(-\d+)?/(tcp|udp|sctp)", port):
+                if not _PORTS.fullmatch(port):
                     raise InvalidRequest(f"invalid containerPort: {port}")
-            return replace(config, exposed_ports=tuple(sorted({*config.exposed_ports, *ports})))
+            return replace(config, exposed_ports=_single_ports({*config.exposed_ports, *ports}))
         case "USER":
             return replace(config, user=rest)
         case "WORKDIR":

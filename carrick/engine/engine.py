@@ -261,7 +261,8 @@ class CarrickEngine:
         while True:
             await asyncio.sleep(_INSPECT_EVERY_S)
             try:
+                await self.reconciler.converge()
                 for line in await self.reconciler.inspect_sandboxes():
                     _log.warning("repaired: %s", line)
             except Exception:
-                _log.exception("inspecting sandboxes failed")
+                _log.exception("the regular inspection failed")

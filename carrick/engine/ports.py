@@ -328,5 +328,5 @@ def _held_port(item: Wanted, port: int) -> HeldPort:
 
 def _forget_udp(publishing: Publishing) -> list[Step]:
     """UDP flows outlive the rules they were made by: without this a client stays on the old path."""
-    ports = {(item.protocol, item.host_port) for item in publishing.publications if item.protocol == "udp"}
-    return [ForgetFlows(protocol, port) for protocol, port in sorted(ports)]
+    flows = {(item.host_port, item.version) for item in publishing.publications if item.protocol == "udp"}
+    return [ForgetFlows("udp", port, version) for port, version in sorted(flows)]

@@ -116,7 +116,8 @@ class Reconciler:
         """Remove links and namespaces with our mark that no record knows."""
         view = await self._host.refresh()
         known = {str(network_id) for network_id in self._state.networks}
-        wanted_links = set()
+        # A parent may carry the mark of a network that is gone while another still stands on it.
+        wanted_links = {network.options.get("parent", "") for network in self._state.networks.values()}
         wanted_netns = set()
         for sandbox in self._state.sandboxes.values():
             if sandbox.active:

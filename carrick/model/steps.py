@@ -6,7 +6,6 @@ creating what exists as asked, or deleting what is gone, is success.
 """
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 
 
 def _in(netns: str) -> str:
@@ -229,16 +228,15 @@ class Nft:
 class ForgetFlows:
     """Delete conntrack entries, so that flows made before a change follow it (UDP lives on).
 
-    Matches `protocol` and the original destination port, at `address` if that is given.
+    Matches `protocol` and the original destination port, in IP `version` 4 or 6.
     """
 
     protocol: str
     port: int
-    address: IPv4Address | IPv6Address | None = None
+    version: int = 4
 
     def describe(self) -> str:
-        at = f" -d {self.address}" if self.address else ""
-        return f"conntrack -D -p {self.protocol} --orig-port-dst {self.port}{at}"
+        return f"conntrack -D -f ipv{self.version} -p {self.protocol} --orig-port-dst {self.port}"
 
 
 Step = (

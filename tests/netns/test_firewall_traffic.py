@@ -456,7 +456,7 @@ def test_a_udp_client_follows_a_port_that_moves(two: Stage) -> None:
         client.sendto(b"one", (HOST4, PORT))
         assert at_a1.recv(10) == b"one"
         two.publish(publication(b1))
-        two.apply(ForgetFlows("udp", PORT), ForgetFlows("udp", PORT, ip_address(HOST4)))  # type: ignore[arg-type]
+        two.apply(ForgetFlows("udp", PORT), ForgetFlows("udp", PORT, 6))
         client.sendto(b"two", (HOST4, PORT))
         assert at_b1.recv(10) == b"two"
 

@@ -233,7 +233,7 @@ def test_many_tasks_at_once(world: World) -> None:
 
 @pytest.mark.skipif(shutil.which("conntrack") is None, reason="needs conntrack (apt: conntrack)")
 def test_forgetting_flows_that_are_not_there(world: World) -> None:
-    world.apply(ForgetFlows("udp", 53), ForgetFlows("tcp", 80, address=None))
+    world.apply(ForgetFlows("udp", 53), ForgetFlows("tcp", 80, 6))
 
 
 def test_nft_refusals_name_what_was_wrong(world: World) -> None:

@@ -191,12 +191,8 @@ def _namespace_of(step: Step) -> str:
 
 
 def _forget_flows(step: steps.ForgetFlows) -> None:
-    command = ["conntrack", "-D", "-p", step.protocol, "--orig-port-dst", str(step.port)]
-    family = "ipv4"
-    if step.address is not None:
-        command += ["--orig-dst", str(step.address)]
-        family = "ipv6" if step.address.version == 6 else "ipv4"
-    command += ["-f", family]
+    command = ["conntrack", "-D", "-f", f"ipv{step.version}", "-p", step.protocol]
+    command += ["--orig-port-dst", str(step.port)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired) as error:

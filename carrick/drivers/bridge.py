@@ -60,7 +60,6 @@ OPTIONS = frozenset(
     {NAME, MASQUERADE, ICC, MODE4, MODE6, BINDING, INHIBIT4, TRUSTED, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX}
     | {HOST4, HOST6, ENABLE4, ENABLE6, ADVERTISE_COUNT, ADVERTISE_MS}
 )
-_MARK = "carrick:"
 _MODES = {NAT, NAT_UNPROTECTED, ROUTED, ISOLATED}
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
@@ -161,9 +160,9 @@ def _check_prefix(prefix: str) -> str:
     return check_interface_name(prefix)
 
 
-def bridge_alias(network: Network) -> str:
+def bridge_alias(network: Network, host: HostView) -> str:
     """Return the mark that makes a bridge ours; a bridge without it is never changed or deleted."""
-    return f"{_MARK}{network.id}"
+    return f"{host.mark}{network.id}"
 
 
 class BridgeDriver:
@@ -209,36 +208,37 @@ class BridgeDriver:
         steps: list[Step] = []
         notes: list[str] = []
         if link is None:
-            steps.append(
-                CreateBridge(options.name, bridge_alias(network), mtu, choose_mac(f"bridge {network.id}"))
-            )
-        elif self._is_foreign(link, network):
+            mac = choose_mac(f"bridge {network.id}")
+            steps.append(CreateBridge(options.name, bridge_alias(network, host), mtu, mac))
+        elif self._is_foreign(link, network, host):
             notes.append(f"bridge {options.name} exists already; it is used as it is and never deleted")
             if not link.up:
                 steps.append(SetLink(options.name, up=True))
         else:
             if link.mtu != mtu or not link.up:
                 steps.append(SetLink(options.name, mtu=mtu, up=True))
-            if link.alias != bridge_alias(network):
-                steps.append(SetLink(options.name, alias=bridge_alias(network)))
-        steps += self._plan_sysctls(network, options, link)
-        steps += self._plan_addresses(network, options, link)
+            if link.alias != bridge_alias(network, host):
+                steps.append(SetLink(options.name, alias=bridge_alias(network, host)))
+        steps += self._plan_sysctls(network, options, link, host)
+        steps += self._plan_addresses(network, options, link, host)
         return Plan(tuple(steps), tuple(notes))
 
     @staticmethod
-    def _is_foreign(link: LinkState, network: Network) -> bool:
+    def _is_foreign(link: LinkState, network: Network, host: HostView) -> bool:
         """A bridge without our mark: someone's, unless its name could only be ours.
 
         One with the mark of a network that is no more is ours to take over.
         """
-        return not link.alias.startswith(_MARK) and link.name != f"br-{short(network.id)}"
+        return not link.alias.startswith(host.mark) and link.name != f"br-{short(network.id)}"
 
-    def _plan_sysctls(self, network: Network, options: BridgeOptions, link: LinkState | None) -> list[Step]:
+    def _plan_sysctls(
+        self, network: Network, options: BridgeOptions, link: LinkState | None, host: HostView
+    ) -> list[Step]:
         wanted: dict[str, str] = {}
         if network.enable_ipv4 and not network.internal:
             # For ports published on 127.0.0.1; the firewall keeps containers off the host's loopback.
             wanted["ipv4.route_localnet"] = "1"
-        if link is None or not self._is_foreign(link, network):
+        if link is None or not self._is_foreign(link, network, host):
             # Containers must not be able to give the host a default route.
             wanted["ipv6.accept_ra"] = "0"
             wanted["ipv6.disable_ipv6"] = "0" if network.enable_ipv6 else "1"
@@ -251,11 +251,13 @@ class BridgeDriver:
                 steps.append(SetSysctl(path, value, optional=family == "ipv6" and not network.enable_ipv6))
         return steps
 
-    def _plan_addresses(self, network: Network, options: BridgeOptions, link: LinkState | None) -> list[Step]:
+    def _plan_addresses(
+        self, network: Network, options: BridgeOptions, link: LinkState | None, host: HostView
+    ) -> list[Step]:
         wanted = self._bridge_addresses(network, options)
         present = set(link.addresses) if link else set()
         steps: list[Step] = []
-        if link is not None and not self._is_foreign(link, network):
+        if link is not None and not self._is_foreign(link, network, host):
             stale = sorted(
                 item for item in present if item not in wanted and not ip_interface(item).is_link_local
             )
@@ -280,7 +282,7 @@ class BridgeDriver:
         link = host.state.links.get(options.name)
         if link is None:
             return Plan()
-        if link.alias != bridge_alias(network) and self._is_foreign(link, network):
+        if link.alias != bridge_alias(network, host) and self._is_foreign(link, network, host):
             # Its address too: it may be the one by which somebody reaches this host.
             return Plan(notes=(f"bridge {options.name} was there before the network and stays as it is",))
         return Plan((DeleteLink(options.name),))
@@ -307,7 +309,7 @@ class BridgeDriver:
         mtu = options.mtu or host.mtu
         outer = host.state.links.get(endpoint.host_interface)
         inner = inside.links.get(endpoint.interface)
-        alias = f"{_MARK}{endpoint.id}"
+        alias = f"{host.mark}{endpoint.id}"
         steps: list[Step] = []
         if outer is None or inner is None or inner.peer_index != outer.index:
             if outer is not None:

@@ -36,13 +36,18 @@ class DriverCapabilities:
 class HostView:
     """What a driver sees of the host: its links and routes, and what this daemon calls itself.
 
-    `table` is the name of its nftables tables. `mtu` is that of the route that traffic to the outside
-    takes.
+    `table` is the daemon's name and that of its nftables tables. `mtu` is that of the route that traffic to
+    the outside takes.
     """
 
     state: NamespaceState = field(default_factory=NamespaceState)
     table: str = "carrick"
     mtu: int = 1500
+
+    @property
+    def mark(self) -> str:
+        """What the alias of every link of this daemon begins with; another daemon's begins otherwise."""
+        return f"{self.table}:"
 
 
 class Driver(Protocol):

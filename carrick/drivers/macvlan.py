@@ -28,7 +28,6 @@ from .contract import DriverCapabilities, HostView
 MTU = "com.docker.network.driver.mtu"
 MACVLAN_OPTIONS = frozenset({"parent", "macvlan_mode", MTU})
 IPVLAN_OPTIONS = frozenset({"parent", "ipvlan_mode", "ipvlan_flag", MTU})
-_MARK = "carrick:"
 _MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
 _IPVLAN_MODES = ("l2", "l3", "l3s")
 _IPVLAN_FLAGS = ("bridge", "private", "vepa")
@@ -97,12 +96,12 @@ class _ChildDriver:
     def plan_network(self, network: Network, host: HostView) -> Plan:
         options = self.parse_options(network)
         link = host.state.links.get(options.parent)
-        alias = f"{_MARK}{network.id}"
+        alias = f"{host.mark}{network.id}"
         if options.is_internal:
             made = link is not None and link.up and link.alias == alias
             return Plan() if made else Plan((CreateDummy(options.parent, alias),))
         if link is not None:
-            down = link.alias.startswith(_MARK) and not link.up
+            down = link.alias.startswith(host.mark) and not link.up
             return Plan((SetLink(options.parent, up=True),)) if down else Plan()
         base, vlan = split_vlan(options.parent)
         return Plan((CreateVlan(options.parent, base, vlan, alias),))
@@ -110,14 +109,14 @@ class _ChildDriver:
     def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
         options = self.parse_options(network)
         link = host.state.links.get(options.parent)
-        if link is None or not link.alias.startswith(_MARK):
+        if link is None or not link.alias.startswith(host.mark):
             return Plan()
         for other in others:
             uses_it = other.driver in {"macvlan", "ipvlan"} and other.options.get("parent") == options.parent
             if uses_it and other.id != network.id:
                 # The mark passes on: one of a network that is no more would have the link removed.
-                heir = f"{_MARK}{other.id}"
-                mine = link.alias == f"{_MARK}{network.id}"
+                heir = f"{host.mark}{other.id}"
+                mine = link.alias == f"{host.mark}{network.id}"
                 return Plan((SetLink(options.parent, alias=heir),)) if mine else Plan()
         return Plan((DeleteLink(options.parent),))
 
@@ -143,7 +142,7 @@ class _ChildDriver:
         if inner is not None and inner.kind != self.name:
             steps.append(DeleteLink(endpoint.interface, netns=sandbox.netns))
             inner = None
-        alias = f"{_MARK}{endpoint.id}"
+        alias = f"{host.mark}{endpoint.id}"
         if inner is None:
             steps.append(
                 CreateSlave(

@@ -1,5 +1,6 @@
 """Containers: create, look at, change and remove them. Starting and ending is `lifecycle`'s."""
 
+import platform
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from dataclasses import fields, replace
@@ -21,7 +22,7 @@ from ..host.runtime.api import (
 )
 from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
-from ..model.ids import ContainerId, SandboxId
+from ..model.ids import ContainerId, SandboxId, short
 from ..model.networks import Sandbox
 from . import filters as filtering
 from .clock import Clock, as_datetime, new_id
@@ -89,6 +90,7 @@ class ContainerService:
         host = request.host_config
         attachments, host = self._networking(request)
         container_id = ContainerId(new_id())
+        config = replace(config, hostname=config.hostname or _default_hostname(container_id, host))
         async with self._state.lock("container names"):
             name = name or choose_name(lambda text: self._holder_of(text) is not None, secrets.randbelow)
             if (holder := self._holder_of(name)) is not None:
@@ -514,6 +516,13 @@ class ContainerService:
 
     async def exec_get(self, exec_id: str) -> ExecView:
         return self._execs.get(exec_id)
+
+
+def _default_hostname(container_id: ContainerId, host: HostConfig) -> str:
+    """Return Docker's default: the short id, the host's name with the host's network, none if shared."""
+    if host.network_mode.startswith("container:"):
+        return ""
+    return platform.node() if host.network_mode == "host" else short(container_id)
 
 
 def _merge(old: Resources, new: Resources) -> Resources:

@@ -128,7 +128,7 @@ class Doctor:
         known = {str(item) for item in self._state.networks}
         wanted = {e.host_interface for s in self._state.sandboxes.values() if s.active for e in s.endpoints}
         for link in links.values():
-            mark = link.alias.removeprefix("carrick:")
+            mark = link.alias.removeprefix(self._host.view.mark)
             if mark != link.alias and mark not in known and link.name not in wanted:
                 findings.append(
                     Finding("warning", link.name, "a leftover interface of ours", "carrick doctor --fix")
@@ -156,7 +156,7 @@ class Doctor:
         own = frozenset(
             link.name
             for link in self._host.view.state.links.values()
-            if link.alias.startswith("carrick:") or link.name in self._bridge_names()
+            if link.alias.startswith(self._host.view.mark) or link.name in self._bridge_names()
         )
         occupied = self._host.occupied(own)
         findings = []

@@ -47,7 +47,7 @@ class Host:
             for link in self._view.state.links.values():
                 # A forwarding host ignores router advertisements, unless told 2 (RFC 4861 section 6.2.2).
                 key = f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra"
-                if not link.alias.startswith("carrick:") and await self._kernel.read_sysctl(key) == "1":
+                if not link.alias.startswith(self._view.mark) and await self._kernel.read_sysctl(key) == "1":
                     steps.append(SetSysctl(key, "2", optional=True))
             steps.append(SetSysctl("net.ipv6.conf.all.forwarding", "1"))
         await self._kernel.apply(steps)

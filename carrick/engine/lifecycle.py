@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from ..domains.ipam import AddressInUse
 from ..domains.sandboxes.links import link_environment
 from ..host.runtime.api import (
     CannotStart,
@@ -34,6 +35,7 @@ from ..model.containers import (
 from ..model.errors import (
     CarrickError,
     Conflict,
+    Denied,
     Failed,
     InvalidRequest,
     NotFound,
@@ -107,7 +109,11 @@ class Lifecycle:
         owned: Sandbox | None = None
         try:
             if sandbox is not None and not joins:
-                sandbox = owned = await self._sandboxes.plan_up(record, sandbox, write)
+                try:
+                    sandbox = owned = await self._sandboxes.plan_up(record, sandbox, write)
+                except AddressInUse as error:
+                    text = f"failed to set up container networking: {error.message}"
+                    raise Denied(text, remedy=error.remedy) from error
                 bindings = self._ports.bindings(record)
                 ports = await self._ports.hold(record, owned, bindings)
                 if ports:

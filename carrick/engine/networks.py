@@ -166,6 +166,9 @@ class NetworkService:
             if not network.enable_ipv4 and not network.enable_ipv6:
                 raise InvalidRequest("IPv4 or IPv6 must be enabled")
             network, notes = self._choose_pools(network, with_gateway=driver.capabilities.gateway)
+            if not driver.capabilities.gateway:
+                # A network on the LAN itself is meant to overlap the host's own routes.
+                notes = ()
         network = driver.check(network, others, view)
         plan = driver.plan_network(network, view)
         rules = driver.firewall_rules(network)
@@ -257,9 +260,8 @@ class NetworkService:
 
     def _own_links(self) -> frozenset[str]:
         """Return the names of our bridges: their addresses are known as networks already."""
-        return frozenset(
-            link.name for link in self._host.view.state.links.values() if link.alias.startswith("carrick:")
-        )
+        view = self._host.view
+        return frozenset(link.name for link in view.state.links.values() if link.alias.startswith(view.mark))
 
     async def _make(self, network: Network, plan: Plan) -> None:
         """Write what should be, then make it so; undo both if the kernel refuses."""

@@ -21,7 +21,7 @@ from ..model.containers import ContainerState, ContainerStatus, RestartPolicyNam
 from ..model.errors import CarrickError
 from ..model.ids import ContainerId
 from ..model.networks import Sandbox
-from ..model.steps import DeleteLink, DeleteNetns, NamespaceState, Step
+from ..model.steps import DeleteLink, DeleteNetns, Step
 from .clock import Clock, as_datetime
 from .containers import ContainerService
 from .firewall import FirewallService
@@ -126,7 +126,7 @@ class Reconciler:
                 wanted_netns.add(sandbox.netns)
         steps: list[Step] = []
         for link in view.state.links.values():
-            mark = link.alias.removeprefix("carrick:")
+            mark = link.alias.removeprefix(self._host.view.mark)
             if mark != link.alias and mark not in known and link.name not in wanted_links:
                 steps.append(DeleteLink(link.name))
         for path in await self._kernel.list_netns(self._config.run_dir / "netns"):
@@ -144,26 +144,7 @@ class Reconciler:
 
     async def _converge_sandboxes(self) -> list[str]:
         """Repair endpoints whose host side is not as it should be; the others are not looked into."""
-        repaired = []
-        view = self._host.view
-        for sandbox in list(self._state.sandboxes.values()):
-            if not sandbox.active or not sandbox.endpoints:
-                continue
-            async with self._state.lock(sandbox.container_id):
-                current = self._state.sandboxes.get(sandbox.id)
-                if current is None or not current.active:
-                    continue
-                try:
-                    if self._looks_right(current):
-                        continue
-                    inside = await self._kernel.read(current.netns)
-                    steps = self._sandboxes.plan(current, view, inside)
-                    if steps:
-                        await self._kernel.apply(steps)
-                        repaired.append(f"{current.netns}: {steps[0].describe()}")
-                except CarrickError as error:
-                    _log.error("sandbox %s: %s", current.netns, error)
-        return repaired
+        return await self._repair_sandboxes(look_inside=False)
 
     def _looks_right(self, sandbox: Sandbox) -> bool:
         """Judge by the host's ends, which are read anyway: a pair lives and dies together."""
@@ -178,15 +159,21 @@ class Reconciler:
 
     async def inspect_sandboxes(self) -> list[str]:
         """Look into every active sandbox and repair what is wrong inside (addresses, routes, state)."""
+        await self._host.refresh()
+        return await self._repair_sandboxes(look_inside=True)
+
+    async def _repair_sandboxes(self, *, look_inside: bool) -> list[str]:
         repaired = []
         for sandbox in list(self._state.sandboxes.values()):
+            if not sandbox.active or not sandbox.endpoints:
+                continue
+            # Changes to the sandbox wait for us, and we for those under way.
             async with self._state.lock(sandbox.container_id):
                 current = self._state.sandboxes.get(sandbox.id)
                 if current is None or not current.active or not current.endpoints:
                     continue
                 try:
-                    inside: NamespaceState = await self._kernel.read(current.netns)
-                    steps = self._sandboxes.plan(current, self._host.view, inside)
+                    steps = await self._plan_repair(current, look_inside=look_inside)
                     await self._kernel.apply(steps)
                 except CarrickError as error:
                     _log.error("sandbox %s: %s", current.netns, error)
@@ -194,6 +181,17 @@ class Reconciler:
                 if steps:
                     repaired.append(f"{current.netns}: {steps[0].describe()}")
         return repaired
+
+    async def _plan_repair(self, sandbox: Sandbox, *, look_inside: bool) -> list[Step]:
+        """Return what a sandbox lacks. Its lock is held."""
+        if not self._looks_right(sandbox):
+            # The view may be older than the sandbox's links: only a fresh one says that they are missing.
+            await self._host.refresh()
+        elif not look_inside:
+            return []
+        if not look_inside and self._looks_right(sandbox):
+            return []
+        return self._sandboxes.plan(sandbox, self._host.view, await self._kernel.read(sandbox.netns))
 
     # Containers ------------------------------------------------------------------------------
 

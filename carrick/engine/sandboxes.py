@@ -7,7 +7,6 @@ the way; addresses and MAC addresses belong to the sandbox and stay.
 """
 
 import logging
-import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,6 +36,7 @@ from ..model.steps import (
     DeleteNetns,
     NamespaceState,
     RemoveRoute,
+    RouteState,
     SetLink,
     SetSysctl,
     Step,
@@ -185,7 +185,9 @@ class SandboxService:
         for endpoint in sandbox.endpoints:
             network, driver = self.driver_of(endpoint)
             steps += driver.plan_endpoint(network, endpoint, sandbox, view, inside).steps
-        return steps + plan_default_routes(sandbox, inside)
+        # A link that is made anew, or has its address changed, loses the routes through it.
+        routes = () if steps else inside.routes
+        return steps + plan_default_routes(sandbox, routes)
 
     async def bring_down(self, sandbox: Sandbox, *, keep_namespace: bool) -> list[Exception]:
         """Remove a sandbox's endpoints; return what went wrong.
@@ -481,10 +483,7 @@ def dns_names(record: ContainerRecord, settings: EndpointSettings) -> tuple[str,
 
 
 def hostname(record: ContainerRecord) -> str:
-    """Return a container's host name: its own, the host's with network mode `host`, else its short id."""
-    if record.config.hostname:
-        return record.config.hostname
-    return platform.node() if record.host_config.network_mode == "host" else short(record.id)
+    return record.config.hostname or short(record.id)
 
 
 def own_entries(record: ContainerRecord, endpoints: Sequence[Endpoint]) -> list[HostEntry]:
@@ -497,13 +496,13 @@ def own_entries(record: ContainerRecord, endpoints: Sequence[Endpoint]) -> list[
     ]
 
 
-def plan_default_routes(sandbox: Sandbox, inside: NamespaceState) -> list[Step]:
+def plan_default_routes(sandbox: Sandbox, routes: Sequence[RouteState]) -> list[Step]:
     """Return the steps that put the default routes where the election says, none where they are."""
     gateways = elect_gateways(sandbox.endpoints)
     steps: list[Step] = []
     for version, network_id in ((4, gateways.ipv4), (6, gateways.ipv6)):
         destination = "default" if version == 4 else "::/0"
-        current = next((route for route in inside.routes if route.destination == destination), None)
+        current = next((route for route in routes if route.destination == destination), None)
         wanted = _default_route(sandbox, network_id, version)
         if wanted is None:
             if current is not None:

@@ -5,7 +5,7 @@ they differ in `name` too.
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,8 @@ class Config:
     dns_options: tuple[str, ...] = ()
     host_gateway_ips: tuple[str, ...] = ()
 
-    log_opts: dict[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
     runtime: str = "runc"
     cgroup_parent: str = ""
-    shutdown_timeout_s: float = 15.0
 
     @property
     def socket_path(self) -> Path:

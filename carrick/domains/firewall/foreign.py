@@ -44,11 +44,12 @@ def find_obstacles(
             == (chain["family"], chain["table"], chain["name"])
         ]
         drops = chain.get("policy") == "drop" or _ends_in_drop(own_rules)
-        if not drops or all(_lets_through(rules, chain, bridge) for bridge in bridges):
+        blocked = [bridge for bridge in bridges if not _lets_through(rules, chain, bridge)]
+        if not drops or not blocked:
             continue
         owner = _guess_owner(chain, names)
         found.append(
-            Obstacle(chain["family"], chain["table"], chain["name"], owner, _remedy(chain, names, bridges))
+            Obstacle(chain["family"], chain["table"], chain["name"], owner, _remedy(chain, names, blocked))
         )
     return found
 
@@ -89,10 +90,13 @@ def _guess_owner(chain: dict[str, Any], names: set[str]) -> str:
 
 def _remedy(chain: dict[str, Any], names: set[str], bridges: Sequence[str]) -> str:
     """Return the commands that let our bridges through, in the terms of whoever owns the chain."""
+    return " && ".join(_let_through(chain, names, bridge) for bridge in bridges)
+
+
+def _let_through(chain: dict[str, Any], names: set[str], bridge: str) -> str:
     owner = _guess_owner(chain, names)
-    bridge = bridges[0] if bridges else "carrick0"
     if owner == "firewalld":
-        return f"firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload"
+        return f"firewall-cmd --zone=trusted --add-interface={bridge}"
     if owner == "ufw":
         return f"ufw route allow in on {bridge} && ufw route allow out on {bridge}"
     program = "ip6tables" if chain["family"] == "ip6" else "iptables"

@@ -102,8 +102,10 @@ class LinuxKernel:
         return rtnl
 
     def _inside(self, netns: str, function: Callable[[Rtnl], T]) -> T:
+        # The socket of the daemon's own namespace is made before the thread is anywhere else.
+        home = self._rtnl()
         if not netns:
-            return function(self._rtnl())
+            return function(home)
         with namespaces.entered(netns):
             rtnl = Rtnl()
             self._visitors.append(rtnl.port_id)

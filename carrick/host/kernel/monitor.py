@@ -34,7 +34,6 @@ _NFT_MSG_DELSETELEM = (10 << 8) | 14
 _NFT_MSG_NEWGEN = (10 << 8) | 15
 _DELETIONS = {_NFT_MSG_DELTABLE, _NFT_MSG_DELCHAIN, _NFT_MSG_DELRULE, _NFT_MSG_DELSET, _NFT_MSG_DELSETELEM}
 _IFF_UP = 0x1
-_MARK = "carrick:"
 _MOST = 1 << 16
 
 
@@ -47,8 +46,9 @@ class IsOwn(Protocol):
 class Monitor:
     """Calls `on_change` (in the event loop) when a foreign process took links, addresses or rules away."""
 
-    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None]) -> None:
+    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None], *, mark: str = "carrick:") -> None:
         self._is_own = is_own
+        self._mark = mark
         self._on_change = on_change
         self._sockets: list[socket.socket] = []
         self._rules_went = False
@@ -107,7 +107,7 @@ class Monitor:
         else:
             return ""
         link = parse_link(body)
-        if not link.alias.startswith(_MARK) or self._is_own(port_id, link.name):
+        if not link.alias.startswith(self._mark) or self._is_own(port_id, link.name):
             return ""
         return f"link {link.name} was {what}"
 

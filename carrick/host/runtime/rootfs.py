@@ -77,13 +77,19 @@ def mount_root(paths: ContainerPaths, lower: Path, filler: Path) -> bool:
     layers = f"{_escape(lower, ':')}:{_escape(filler, ':')}"
     options = f"lowerdir={layers},upperdir={_escape(paths.upper)},workdir={_escape(paths.work)}"
     try:
-        # Without the index a layer can be mounted over an image that was unpacked anew.
-        syscalls.mount("overlay", paths.root, "overlay", 0, f"{options},index=off")
-    except OSError as error:
-        if error.errno == errno.EINVAL:
+        try:
+            # Without the index a layer can be mounted over an image that was unpacked anew.
+            syscalls.mount("overlay", paths.root, "overlay", 0, f"{options},index=off")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
             syscalls.mount("overlay", paths.root, "overlay", 0, options)
-            return True
-        raise Failed(f"cannot mount the root file system at {paths.root}: {error.strerror}") from error
+    except OSError as error:
+        raise Failed(
+            f"cannot mount the root file system at {paths.root}: {error.strerror}",
+            remedy="the state directory must be on a file system that overlayfs takes as its upper layer "
+            "(ext4, xfs, btrfs, tmpfs; not overlayfs itself): name another with --state-dir",
+        ) from error
     return True
 
 

@@ -83,7 +83,7 @@ class PtpDriver:
                 CreateVeth(
                     name=outer_name,
                     # The mark by which Carrick knows, and removes, what it made.
-                    alias=f"carrick:{endpoint.id}",
+                    alias=f"{host.mark}{endpoint.id}",
                     mtu=host.mtu,
                     master="",
                     peer=inner_name,
@@ -91,8 +91,8 @@ class PtpDriver:
                     peer_mac=endpoint.mac_address,
                 )
             )
-        elif not outer.up or outer.alias != f"carrick:{endpoint.id}":
-            steps.append(SetLink(outer_name, up=True, alias=f"carrick:{endpoint.id}"))
+        elif not outer.up or outer.alias != f"{host.mark}{endpoint.id}":
+            steps.append(SetLink(outer_name, up=True, alias=f"{host.mark}{endpoint.id}"))
         addresses = [ip_interface(text).ip for text in (endpoint.ipv4, endpoint.ipv6) if text]
         pools = {pool.version: pool for pool in network.pools}
 

@@ -1,6 +1,7 @@
 """The report: its table, its Markdown and its JSON."""
 
 import json
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -8,6 +9,7 @@ from bench.metrics import Better, Metric, RatioTarget
 from bench.recorder import Failure
 from bench.report import Result, header, print_table, render_json, render_markdown, rows
 from bench.samples import summarise
+from bench.verdicts import Verdict
 
 SAMPLES = {
     "c.connect": {"carrick": [4.0, 5.0, 6.0], "docker": [40.0, 50.0, 60.0]},
@@ -48,6 +50,16 @@ def test_a_row_has_medians_ratios_target_and_verdict() -> None:
     )  # fmt: skip
     assert second.cells[2:] == ("90.0", "100", "50.0", "0.90", "1.80", "≥ 1 × Docker", "not reached")
     assert len(header(result())) == len(first.cells)
+
+
+def test_what_failed_part_way_reaches_nothing() -> None:
+    whole = result()
+    cut = replace(whole, failures=[Failure("carrick", "control, api", "gone", ("c.",))])
+    first, second = rows(cut)
+    assert first.cells[2] == "5.00 (4.00-6.00) !"
+    assert set(first.verdicts) == {Verdict.SPOILT}
+    assert second.verdicts == (Verdict.MISSED,)
+    assert "- failed part-way: 2" in render_markdown(cut)
 
 
 def test_without_carrick_there_are_no_ratios() -> None:

@@ -330,7 +330,7 @@ def test_doctor(cli: Runner) -> None:
     assert result.code == 1
     assert result.out == (
         "ok       forwarding\nerror    nft: FORWARD drops\n         remedy: do this\n"
-        "1 errors, 0 warnings, 1 ok\n"
+        "1 error, 0 warnings, 1 ok\n"
     )
     assert cli("doctor", "--fix").code == 0
 

@@ -46,7 +46,7 @@ def link(name: str, **changes: Any) -> LinkState:
 
 
 LAN = network()
-MADE = link("br-000000000001", alias=bridge_alias(LAN), addresses=frozenset({"10.1.0.1/24"}))
+MADE = link("br-000000000001", alias=bridge_alias(LAN, HostView()), addresses=frozenset({"10.1.0.1/24"}))
 
 # Options -------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ def test_a_name_that_is_no_bridge() -> None:
 def test_a_new_bridge() -> None:
     steps = DRIVER.plan_network(LAN, host()).steps
     assert isinstance(steps[0], CreateBridge)
-    assert (steps[0].mtu, steps[0].alias) == (1450, bridge_alias(LAN))
+    assert (steps[0].mtu, steps[0].alias) == (1450, bridge_alias(LAN, HostView()))
     assert SetSysctl("net.ipv4.conf.br-000000000001.route_localnet", "1") in steps
     assert SetSysctl("net.ipv6.conf.br-000000000001.disable_ipv6", "1", optional=True) in steps
     assert steps[-1] == AddAddress("br-000000000001", "10.1.0.1/24")
@@ -138,7 +138,7 @@ def test_a_new_bridge() -> None:
         ({"up": False}, SetLink("br-000000000001", mtu=1450, up=True)),
         ({"mtu": 1500}, SetLink("br-000000000001", mtu=1450, up=True)),
         ({"addresses": frozenset()}, AddAddress("br-000000000001", "10.1.0.1/24")),
-        ({"alias": ""}, SetLink("br-000000000001", alias=bridge_alias(LAN))),
+        ({"alias": ""}, SetLink("br-000000000001", alias=bridge_alias(LAN, HostView()))),
         (
             {"sysctls": SYSCTLS | {"ipv4.route_localnet": "0"}},
             SetSysctl("net.ipv4.conf.br-000000000001.route_localnet", "1"),
@@ -180,7 +180,7 @@ def test_a_bridge_with_an_old_mark_of_ours_is_taken_over() -> None:
     mine = network(options={bridge.NAME: "carrick0"})
     old = link("carrick0", alias="carrick:" + "9" * 64, addresses=frozenset({"172.17.0.1/16"}))
     assert DRIVER.plan_network(mine, host(old)).steps == (
-        SetLink("carrick0", alias=bridge_alias(mine)),
+        SetLink("carrick0", alias=bridge_alias(mine, HostView())),
         RemoveAddress("carrick0", "172.17.0.1/16"),
         AddAddress("carrick0", "10.1.0.1/24"),
     )

@@ -30,6 +30,15 @@ def report(findings: Sequence[dict[str, Any]], *, colour: bool) -> list[str]:
     return lines
 
 
+_COUNTED = (("error", "error"), ("warning", "warning"), ("ok", ""))
+
+
+def _counted(count: int, word: str) -> str:
+    if not word:
+        return f"{count} ok"
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def _doctor(app: App, values: Values, words: list[str]) -> int:
     if values.text("format") not in ("", "json"):
         raise CliError("--format can only be 'json' here", 2)
@@ -44,7 +53,7 @@ def _doctor(app: App, values: Values, words: list[str]) -> int:
         for line in report(findings, colour=app.colours(app.out)):
             app.print(line)
         counts = {level: sum(f.get("level") == level for f in findings) for level in _MARKS}
-        app.print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok")
+        app.print(", ".join(_counted(counts[level], word) for level, word in _COUNTED))
     return 1 if any(finding.get("level") == "error" for finding in findings) else 0
 
 

@@ -1,0 +1,176 @@
+"""What is measured, in which unit, and what the project set out to reach. Pure, one table.
+
+A key names the figure in the JSON file and never changes its meaning.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .options import Options
+
+
+class Better(StrEnum):
+    """Which way a figure should go."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+@dataclass(frozen=True, slots=True)
+class RatioTarget:
+    """Carrick's median over that of `peer`: at most `limit` if lower is better, else at least."""
+
+    peer: str
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTarget:
+    """Carrick's own median: below `limit`."""
+
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlatTarget:
+    """Carrick's median over its own at `baseline` (a key): at most `limit`."""
+
+    baseline: str
+    limit: float
+
+
+Target = RatioTarget | ValueTarget | FlatTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the result."""
+
+    key: str
+    group: str
+    title: str
+    unit: str
+    better: Better = Better.LOWER
+    targets: tuple[Target, ...] = ()
+
+
+#: "Flat" in figures. Repeated runs of one operation at one size differ by as much on a shared machine.
+FLAT = 1.25
+
+DOORS = {"api": "API", "cli": "CLI"}
+OPERATIONS: dict[str, tuple[str, tuple[RatioTarget, ...]]] = {
+    "floor": ("client and nothing else (ping, version)", ()),
+    "network_create": ("network create", ()),
+    "network_rm": ("network rm", ()),
+    "connect": ("network connect", (RatioTarget("docker", 0.4),)),
+    "disconnect": ("network disconnect", (RatioTarget("docker", 0.3),)),
+    "run": ("run -d", ()),
+    "rm": ("rm -f", (RatioTarget("docker", 0.6), RatioTarget("podman", 0.6))),
+    "run_publish": ("run -d -p", (RatioTarget("docker", 0.6), RatioTarget("podman", 0.6))),
+    "rm_publish": ("rm -f, port published", (RatioTarget("docker", 0.6), RatioTarget("podman", 0.6))),
+}
+PATHS = {
+    "containers": "container to container",
+    "outside": "published port, from outside",
+    "loopback": "published port, host via 127.0.0.1",
+    "own": "published port, host via its own address",
+}
+NAME_COUNTS = (1, 500)
+
+
+def all_metrics(options: Options) -> tuple[Metric, ...]:
+    """Return every row of a run with these options, in the order of the report."""
+    groups = {
+        "control": _control,
+        "traffic": _traffic,
+        "names": _names,
+        "memory": _memory,
+        "recovery": _recovery,
+        "growth": _growth,
+    }
+    return tuple(
+        metric for name, make in groups.items() if name in options.measures for metric in make(options)
+    )
+
+
+def _control(options: Options) -> Iterator[Metric]:
+    del options
+    for door, label in DOORS.items():
+        for operation, (title, wanted) in OPERATIONS.items():
+            # Podman has its command alone; to hold a raw API against that would flatter the API.
+            targets = tuple(target for target in wanted if door == "cli" or target.peer != "podman")
+            yield Metric(f"control.{door}.{operation}", f"Control, {label}", title, "ms", targets=targets)
+
+
+def _traffic(options: Options) -> Iterator[Metric]:
+    del options
+    for path, title in PATHS.items():
+        at_least = (RatioTarget("docker", 1.0),)
+        twice = (RatioTarget("docker", 2.0),) if path == "loopback" else at_least
+        key, group, higher = f"traffic.{path}", f"Traffic, {title}", Better.HIGHER
+        yield Metric(f"{key}.throughput", group, "TCP throughput", "Gbit/s", higher, at_least)
+        yield Metric(f"{key}.rtt_p50", group, "request/response, p50", "µs", targets=at_least)
+        yield Metric(f"{key}.rtt_p99", group, "request/response, p99", "µs", targets=at_least)
+        yield Metric(f"{key}.connections", group, "new connections", "1/s", higher, twice)
+
+
+def _names(options: Options) -> Iterator[Metric]:
+    del options
+    for count in NAME_COUNTS:
+        key, group = f"names.{count}", f"DNS, {count} name{'s' if count > 1 else ''}"
+        higher = Better.HIGHER
+        targets = (RatioTarget("docker", 1.0),) if count == 500 else ()
+        yield Metric(f"{key}.rate", group, "dnsperf -c 10 -q 100, queries", "1/s", higher, targets)
+        yield Metric(f"{key}.latency", group, "dnsperf -c 10 -q 100, mean latency", "ms")
+        yield Metric(f"{key}.sequential", group, "one at a time, queries", "1/s", higher)
+        yield Metric(f"{key}.p50", group, "one at a time, p50", "µs")
+        yield Metric(f"{key}.p99", group, "one at a time, p99", "µs")
+
+
+MEMORY_PARTS = {
+    "control": "daemon and DNS",
+    "ports": "processes for ports",
+    "container": "per container (shim, conmon), sum",
+}
+
+
+def _memory(options: Options) -> Iterator[Metric]:
+    for stage, label in (("fresh", "fresh"), ("full", f"{options.fill} containers")):
+        for part, title in MEMORY_PARTS.items():
+            targets = (ValueTarget(120.0),) if part == "control" else ()
+            yield Metric(f"memory.{stage}.{part}", f"Resident memory, {label}", title, "MiB", targets=targets)
+        yield Metric(
+            f"memory.{stage}.pss",
+            f"Resident memory, {label}",
+            "all of these, shared pages divided (PSS)",
+            "MiB",
+        )
+
+
+def _recovery(options: Options) -> Iterator[Metric]:
+    title = f"kill -9 until the API lists {options.fill} running"
+    yield Metric("recovery.ready", "Recovery", title, "ms")
+
+
+GROWN = {"run_publish": "run -d -p", "rm_publish": "rm -f", "connect": "network connect"}
+
+
+def _growth(options: Options) -> Iterator[Metric]:
+    first = options.growth[0]
+    for operation, title in GROWN.items():
+        for there in options.growth:
+            flat = (
+                (FlatTarget(growth_key(operation, first), FLAT),)
+                if there == options.growth[-1] != first
+                else ()
+            )
+            yield Metric(
+                growth_key(operation, there), "Growth: one more endpoint", f"{title}, {there} there", "ms",
+                targets=flat,
+            )  # fmt: skip
+
+
+def growth_key(operation: str, there: int) -> str:
+    """Return the key of `operation` with `there` endpoints already there."""
+    return f"growth.{operation}.{there}"

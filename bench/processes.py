@@ -1,0 +1,48 @@
+"""Read other processes from `/proc`: which are in a network namespace, and what they weigh."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process. PSS divides a shared page by its users, so that sums of it are honest."""
+
+    pid: int
+    command: tuple[str, ...]
+    rss_mib: float
+    pss_mib: float
+
+    @property
+    def program(self) -> str:
+        """The last part of its first word."""
+        return Path(self.command[0]).name
+
+
+def processes_in(namespace_inode: int) -> Iterator[Process]:
+    """Yield the processes in one network namespace, without zombies and kernel threads."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        # A process may end between any two of these lines.
+        with suppress(OSError):
+            if (entry / "ns/net").stat().st_ino != namespace_inode:
+                continue
+            command = tuple((entry / "cmdline").read_text(errors="replace").rstrip("\0").split("\0"))
+            if not command[0]:
+                continue
+            sizes = parse_rollup((entry / "smaps_rollup").read_text())
+            yield Process(int(entry.name), command, sizes.get("Rss", 0.0), sizes.get("Pss", 0.0))
+
+
+def parse_rollup(text: str) -> dict[str, float]:
+    """Return the fields of `/proc/PID/smaps_rollup` in MiB."""
+    sizes: dict[str, float] = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB":
+            sizes[name] = int(words[0]) / 1024
+    return sizes

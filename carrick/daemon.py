@@ -133,7 +133,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             holder_is_up=lambda: holder.is_connected,
         )
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
-        monitor = Monitor(kernel.is_own_change, engine.notice, mark=f"{config.name}:")
+        monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
         server = ApiServer(engine, config.socket_path, group=config.group)
         companions = _companions(config) if supervise else []
 

@@ -51,7 +51,7 @@ def read_inventory(daemon: Daemon) -> Inventory:
     """Return what is there."""
     machine = daemon.machine
     links = json.loads(machine.do("ip", "-j", "link"))
-    marks = {link.get("ifalias", "") for link in links}
+    aliases, mark = {link.get("ifalias", "") for link in links}, f"{daemon.name}:"
     mounts = machine.do("cat", "/proc/self/mounts").splitlines()
     places = [line.split()[1] for line in mounts]
     roots = {place.split("/")[-2] for place in places if place.startswith(f"{daemon.state_dir}/containers/")}
@@ -64,7 +64,7 @@ def read_inventory(daemon: Daemon) -> Inventory:
     }
     runtime = daemon.run_dir / "runtime"
     return Inventory(
-        links=frozenset(mark.removeprefix("carrick:") for mark in marks if mark.startswith("carrick:")),
+        links=frozenset(alias.removeprefix(mark) for alias in aliases if alias.startswith(mark)),
         namespaces=_names(daemon.run_dir / "netns"),
         mounted=frozenset(roots),
         conmons=frozenset(conmons),

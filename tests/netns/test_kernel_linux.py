@@ -319,7 +319,7 @@ def test_a_foreign_hand_is_noticed(world: World, host: Namespace, watcher: Watch
         CreateVeth("ve0", "carrick:ve0", 1500, "br0", "eth0", netns, ""),
         CreateBridge("br1", "carrick:br1", 1500),
         AddAddress("br0", "10.9.0.1/24"),
-        Nft(("add table inet ck-t", "add chain inet ck-t x", "add rule inet ck-t x drop")),
+        Nft(("add table inet carrick", "add chain inet carrick x", "add rule inet carrick x drop")),
     )
     assert watcher.take(wait_s=0.1) == []
     for command, word in (
@@ -327,8 +327,8 @@ def test_a_foreign_hand_is_noticed(world: World, host: Namespace, watcher: Watch
         ("ip link set br0 down", "br0 was set down"),
         ("ip link delete ve0", "ve0 was removed"),
         ("ip link delete br1", "br1 was removed"),
-        ("nft flush chain inet ck-t x", "rules"),
-        ("nft delete table inet ck-t", "rules"),
+        ("nft flush chain inet carrick x", "rules"),
+        ("nft delete table inet carrick", "rules"),
     ):
         host.run(*command.split())
         reasons = watcher.take()
@@ -341,8 +341,9 @@ def test_what_only_comes_is_no_reason(host: Namespace, watcher: Watcher) -> None
     host.run("ip", "address", "add", "10.9.9.9/32", "dev", "lo")
     host.ip("link add v0 type veth peer name v1")
     host.ip("link set v0 up")
-    # Another's links may even go.
+    # Another's links and rules may even go.
     host.ip("link delete v0")
+    host.run("nft", "delete table inet foreign")
     assert watcher.take(wait_s=0.3) == []
 
 

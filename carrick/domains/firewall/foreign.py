@@ -90,22 +90,19 @@ def _guess_owner(chain: dict[str, Any], names: set[str]) -> str:
 
 def _remedy(chain: dict[str, Any], names: set[str], bridges: Sequence[str]) -> str:
     """Return the commands that let our bridges through, in the terms of whoever owns the chain."""
-    return " && ".join(_let_through(chain, names, bridge) for bridge in bridges)
-
-
-def _let_through(chain: dict[str, Any], names: set[str], bridge: str) -> str:
     owner = _guess_owner(chain, names)
-    if owner == "firewalld":
-        return f"firewall-cmd --zone=trusted --add-interface={bridge}"
-    if owner == "ufw":
-        return f"ufw route allow in on {bridge} && ufw route allow out on {bridge}"
     program = "ip6tables" if chain["family"] == "ip6" else "iptables"
-    target = ""
-    if owner == "Docker" and "DOCKER-USER" in names:
-        target = f"{program} -I DOCKER-USER"
+    if owner == "firewalld":
+        commands = ["firewall-cmd --zone=trusted --add-interface={bridge}"]
+    elif owner == "ufw":
+        commands = ["ufw route allow in on {bridge}", "ufw route allow out on {bridge}"]
+    elif owner == "Docker" and "DOCKER-USER" in names:
+        commands = [f"{program} -I DOCKER-USER {way} {{bridge}} -j ACCEPT" for way in ("-i", "-o")]
     elif chain["family"] in {"ip", "ip6"} and chain["name"] == "FORWARD":
-        target = f"{program} -I FORWARD"
-    if target:
-        return f"{target} -i {bridge} -j ACCEPT && {target} -o {bridge} -j ACCEPT"
-    insert = f"nft insert rule {chain['family']} {chain['table']} {chain['name']}"
-    return f"{insert} iifname {bridge} accept && {insert} oifname {bridge} accept"
+        commands = [f"{program} -I FORWARD {way} {{bridge}} -j ACCEPT" for way in ("-i", "-o")]
+    else:
+        # nft's own language has sets: one rule each way, however many bridges.
+        insert = f"nft insert rule {chain['family']} {chain['table']} {chain['name']}"
+        together = bridges[0] if len(bridges) == 1 else f"'{{ {', '.join(bridges)} }}'"
+        return f"{insert} iifname {together} accept && {insert} oifname {together} accept"
+    return " && ".join(command.format(bridge=bridge) for bridge in bridges for command in commands)

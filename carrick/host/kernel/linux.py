@@ -1,16 +1,19 @@
 """The Linux kernel: a few worker threads, each with its own netlink sockets.
 
 Threads, because entering a namespace is a property of a thread and because a link's removal blocks for
-an RCU grace period (about 15 ms) that must not hold up the event loop. Order matters only within one
+RCU grace periods (some 20 ms) that must not hold up the event loop. Order matters only within one
 call: consecutive steps of one namespace run in one visit to it.
 """
 
 import asyncio
+import logging
+import socket
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +30,8 @@ from .sysctl import read_sysctl, write_sysctl
 
 T = TypeVar("T")
 _WORKERS = 4
+_POLL_S = 0.0002
+_log = logging.getLogger(__name__)
 
 
 class LinuxKernel:
@@ -34,6 +39,7 @@ class LinuxKernel:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kernel")
+        self._reapers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="reaper")
         self._local = threading.local()
         # One socket per worker thread; appending and reading a list are atomic.
         self._sockets: list[Rtnl] = []
@@ -44,6 +50,7 @@ class LinuxKernel:
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
+        self._reapers.shutdown(wait=True)
         while self._sockets:
             self._sockets.pop().close()
         self._nft.close()
@@ -147,7 +154,9 @@ class LinuxKernel:
         self._own_links.note(step)
         if isinstance(step, steps.DeleteLink) and step.netns:
             self._note_peer(rtnl, step)
-        if rtnl.handles(step):
+        if isinstance(step, steps.DeleteLink) and not step.netns:
+            self._delete_link(step)
+        elif rtnl.handles(step):
             rtnl.apply(step)
         elif isinstance(step, steps.SetSysctl):
             try:
@@ -157,6 +166,21 @@ class LinuxKernel:
                     raise
         else:
             self._apply_plain(step)
+
+    def _delete_link(self, step: steps.DeleteLink) -> None:
+        """Delete a link of the daemon's own namespace, and return when it is gone for everybody.
+
+        That is the first millisecond: the kernel takes the link down and strikes it, and its peer, off
+        every list. It answers only after the grace periods it needs to free them, some 20 ms later, for
+        which nobody has to wait.
+        """
+        deletion = self._reapers.submit(lambda: self._rtnl().apply(step))
+        while not deletion.done():
+            if not _exists(step.name):
+                deletion.add_done_callback(_log_failure)
+                return
+            time.sleep(_POLL_S)
+        deletion.result()
 
     def _note_peer(self, rtnl: Rtnl, step: steps.DeleteLink) -> None:
         """The end on the host goes with the end in a sandbox."""
@@ -179,6 +203,18 @@ class LinuxKernel:
                 _forget_flows(step)
             case _:
                 raise TypeError(f"no handler for step {step!r}")
+
+
+def _exists(link: str) -> bool:
+    try:
+        return socket.if_nametoindex(link) > 0
+    except OSError:
+        return False
+
+
+def _log_failure(deletion: Future[None]) -> None:
+    if (error := deletion.exception()) is not None:
+        _log.warning("a link was struck off, but not deleted: %s", error)
 
 
 _REMOVALS = {steps.DeleteLink, steps.RemoveAddress, steps.RemoveRoute}

@@ -46,9 +46,10 @@ class IsOwn(Protocol):
 class Monitor:
     """Calls `on_change` (in the event loop) when a foreign process took links, addresses or rules away."""
 
-    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None], *, mark: str = "carrick:") -> None:
+    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None], *, table: str = "carrick") -> None:
         self._is_own = is_own
-        self._mark = mark
+        self._table = table
+        self._mark = f"{table}:"
         self._on_change = on_change
         self._sockets: list[socket.socket] = []
         self._rules_went = False
@@ -112,8 +113,11 @@ class Monitor:
         return f"link {link.name} was {what}"
 
     def _judge_rules(self, kind: int, port_id: int, body: bytes) -> str:
-        """A transaction's messages end in NEWGEN; only deletions matter."""
-        if kind in _DELETIONS:
+        """A transaction's messages end in NEWGEN; only deletions from our tables matter.
+
+        Another daemon in this namespace replaces its own tables, as every firewall does at a reload.
+        """
+        if kind in _DELETIONS and _table_of(body) == self._table:
             self._rules_went = True
         if kind != _NFT_MSG_NEWGEN:
             return ""
@@ -124,3 +128,16 @@ class Monitor:
 def _went_down(body: bytes) -> bool:
     _, _, _, flags, changed = LINK_HEADER.unpack_from(body)
     return bool(changed & _IFF_UP and not flags & _IFF_UP)
+
+
+def _table_of(body: bytes) -> str:
+    """Return the table that an nftables message is about: in all of them it is attribute 1."""
+    offset = 4  # After nfgenmsg.
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, offset)
+        if length < 4:
+            return ""
+        if kind & 0x3FFF == 1:
+            return body[offset + 4 : offset + length].split(b"\0")[0].decode(errors="replace")
+        offset += (length + 3) & ~3
+    return ""

@@ -34,6 +34,7 @@ from .naming import check_name, choose_name
 from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
+from .tasks import TaskOwner
 from .values import (
     Attachment,
     ContainerRecord,
@@ -64,6 +65,7 @@ class ContainerService:
         ports: PortService,
         events: EventBus,
         clock: Clock,
+        tasks: TaskOwner,
     ) -> None:
         self._state = state
         self._runtime = runtime
@@ -75,7 +77,7 @@ class ContainerService:
         self._events = events
         self._clock = clock
         self._mounts = MountResolver(volumes, state.find_container)
-        self._execs = ExecService(state, runtime, events)
+        self._execs = ExecService(state, runtime, events, tasks)
         self._coming: dict[str, ContainerId] = {}
         lifecycle.remove_when_ended = self._remove_ended
 

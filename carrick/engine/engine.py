@@ -153,6 +153,7 @@ class CarrickEngine:
             ports=self.ports,
             events=self._bus,
             clock=clock,
+            tasks=self._tasks,
         )
         self.reconciler = Reconciler(
             config=config,

@@ -1,7 +1,6 @@
 """Execs: further processes in running containers. Kept in memory, as in Docker; they end with the daemon's
 record of them, while the processes themselves are conmon's."""
 
-import asyncio
 from dataclasses import dataclass
 
 from ..host.runtime.api import CannotStart, ConsoleSize, ExecRequest, ExecSession, Runtime
@@ -12,6 +11,7 @@ from .clock import new_id
 from .events import EventBus
 from .lifecycle import emit_container
 from .state import State
+from .tasks import TaskOwner
 from .values import ExecConfig, ExecView
 
 _KEPT_AFTER_END = 256
@@ -21,14 +21,14 @@ _KEPT_AFTER_END = 256
 class _Exec:
     view: ExecView
     session: ExecSession | None = None
-    watcher: asyncio.Task[None] | None = None
 
 
 class ExecService:
-    def __init__(self, state: State, runtime: Runtime, events: EventBus) -> None:
+    def __init__(self, state: State, runtime: Runtime, events: EventBus, tasks: TaskOwner) -> None:
         self._state = state
         self._runtime = runtime
         self._events = events
+        self._tasks = tasks
         self._execs: dict[str, _Exec] = {}
 
     def _find(self, exec_id: str) -> _Exec:
@@ -72,7 +72,9 @@ class ExecService:
         for key in ended[:-_KEPT_AFTER_END]:
             del self._execs[key]
 
-    async def start(self, exec_id: str, *, size: ConsoleSize | None = None) -> ExecSession:
+    async def start(
+        self, exec_id: str, *, size: ConsoleSize | None = None, detach: bool = False
+    ) -> ExecSession:
         item = self._find(exec_id)
         if item.view.is_running or item.view.exit_code is not None:
             raise Conflict(
@@ -93,6 +95,7 @@ class ExecService:
             env=config.env,
             privileged=config.privileged,
             console_size=size,
+            detach=detach,
         )
         try:
             session = await self._runtime.exec(request)
@@ -105,7 +108,7 @@ class ExecService:
         item.session = session
         item.view = _with(item.view, is_running=True, pid=session.pid)
         emit_container(self._events, record, f"exec_start: {' '.join(config.args)}", execID=exec_id)
-        item.watcher = asyncio.create_task(self._watch(item, session), name=f"exec {exec_id[:12]}")
+        self._tasks.start(self._watch(item, session), f"exec {exec_id[:12]}")
         return session
 
     async def _watch(self, item: _Exec, session: ExecSession) -> None:
@@ -117,7 +120,7 @@ class ExecService:
             emit_container(self._events, record, "exec_die", execID=item.view.id, exitCode=str(code))
 
     async def start_detached(self, exec_id: str) -> None:
-        session = await self.start(exec_id)
+        session = await self.start(exec_id, detach=True)
         await session.close()
 
     async def resize(self, exec_id: str, size: ConsoleSize) -> None:

@@ -72,9 +72,7 @@ class ExecService:
         for key in ended[:-_KEPT_AFTER_END]:
             del self._execs[key]
 
-    async def start(
-        self, exec_id: str, *, size: ConsoleSize | None = None, detach: bool = False
-    ) -> ExecSession:
+    async def start(self, exec_id: str, *, size: ConsoleSize | None = None) -> ExecSession:
         item = self._find(exec_id)
         if item.view.is_running or item.view.exit_code is not None:
             raise Conflict(
@@ -95,7 +93,6 @@ class ExecService:
             env=config.env,
             privileged=config.privileged,
             console_size=size,
-            detach=detach,
         )
         try:
             session = await self._runtime.exec(request)
@@ -120,7 +117,7 @@ class ExecService:
             emit_container(self._events, record, "exec_die", execID=item.view.id, exitCode=str(code))
 
     async def start_detached(self, exec_id: str) -> None:
-        session = await self.start(exec_id, detach=True)
+        session = await self.start(exec_id)
         await session.close()
 
     async def resize(self, exec_id: str, size: ConsoleSize) -> None:

@@ -511,7 +511,8 @@ async def test_exec(host: Host) -> None:
     assert await reader == data
     assert await session.wait() == 0
 
-    detached = await host.runtime.exec(ExecRequest("bg", one, ("sh", "-c", "sleep 0.1; exit 9"), detach=True))
+    detached = await host.runtime.exec(ExecRequest("bg", one, ("sh", "-c", "sleep 0.1; exit 9")))
+    await detached.close()
     assert await detached.wait() == 9
     await until(lambda: process_count(host, one, 1))
     with pytest.raises(NotFound):

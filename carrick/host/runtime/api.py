@@ -151,8 +151,6 @@ class ExecRequest:
     working_dir: str = ""
     env: tuple[str, ...] = ()
     privileged: bool = False
-    detach: bool = False
-    """Without streams: the session has no output."""
     console_size: ConsoleSize | None = None
 
 

@@ -89,10 +89,10 @@ class Execs:
                     directory=directory,
                     exit_dir=exit_dir,
                     terminal=request.tty,
-                    stdin=request.stdin and not request.detach,
+                    stdin=request.stdin,
                     exec_process=process_file,
                 ),
-                None if request.detach else connect,
+                connect,
             )
         except BaseException:
             for opened in connection:

@@ -33,7 +33,7 @@ format:
 
 fuzz:
 	@scripts/bootstrap dev
-	$(PYTHON) -m pytest -q -s tests/fuzz
+	$(PYTHON) -m pytest -q -s tests/fuzz/*.py
 
 bench:
 	@scripts/bootstrap dev

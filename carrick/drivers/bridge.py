@@ -342,7 +342,7 @@ class BridgeDriver:
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
     ) -> Plan:
         options = parse_options(network)
-        steps: list[Step] = [DeleteLink(endpoint.host_interface)]
+        steps: list[Step] = [DeleteLink(endpoint.host_interface, wait=False)]
         if not options.icc:
             steps.append(Nft(tuple(render_release(host.table, [endpoint.host_interface]))))
         return Plan(tuple(steps))

@@ -140,8 +140,11 @@ class SetLink:
 
 @dataclass(frozen=True, slots=True)
 class DeleteLink:
+    """Delete a link; with `wait` False return when nobody sees it any more, before it is freed."""
+
     name: str
     netns: str = ""
+    wait: bool = True
 
     def describe(self) -> str:
         return f"{_in(self.netns)}ip link delete {self.name}"

@@ -154,7 +154,7 @@ class LinuxKernel:
         self._own_links.note(step)
         if isinstance(step, steps.DeleteLink) and step.netns:
             self._note_peer(rtnl, step)
-        if isinstance(step, steps.DeleteLink) and not step.netns:
+        if isinstance(step, steps.DeleteLink) and not step.wait and not step.netns:
             self._delete_link(step)
         elif rtnl.handles(step):
             rtnl.apply(step)
@@ -171,8 +171,9 @@ class LinuxKernel:
         """Delete a link of the daemon's own namespace, and return when it is gone for everybody.
 
         That is the first millisecond: the kernel takes the link down and strikes it, and its peer, off
-        every list. It answers only after the grace periods it needs to free them, some 20 ms later, for
-        which nobody has to wait.
+        every list. It answers only after the grace periods it needs to free them, some 20 ms later. For a
+        veth nobody has to wait for that. (A bridge holds the routing lock meanwhile: who goes on at once
+        waits in the next request instead.)
         """
         deletion = self._reapers.submit(lambda: self._rtnl().apply(step))
         while not deletion.done():

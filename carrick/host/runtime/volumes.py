@@ -29,7 +29,8 @@ from .rootfs import tree_size
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+# A name becomes a directory's, for a moment with a prefix: longer ones no file system takes.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,199}")
 _DOOMED = ".removed-"
 _OPTIONS = {"type", "o", "device", "size"}
 

@@ -1,10 +1,15 @@
 """What a command is given: the client, the streams, the environment. Built once, in `main`."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Mapping
-from typing import BinaryIO, TextIO
 
 from carrick.doors.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO, TextIO
 
 DEFAULT_HOST = "unix:///run/carrick/carrick.sock"
 

@@ -6,8 +6,6 @@ Called while someone types: whatever goes wrong, there simply is nothing to sugg
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import click
-
 from carrick.doors.cli.app import App
 from carrick.doors.client import Client
 from carrick.model.errors import CarrickError
@@ -22,17 +20,14 @@ class Candidate(NamedTuple):
     type: str = ""
 
 
-def candidates(ctx: click.Context, kind: str, incomplete: str) -> list[Candidate]:
+def candidates(app: App, kind: str, incomplete: str) -> list[Candidate]:
     """Return what starts with `incomplete`. `kind` is container, image, network, volume, any …"""
     if kind in ("file", "dir"):
         return [Candidate(incomplete, kind)]
     if kind == "shell":
         return [Candidate(shell) for shell in _SHELLS if shell.startswith(incomplete)]
-    app = ctx.find_object(App)
-    if app is None or not kind:
+    if not kind:
         return []
-    if host := ctx.find_root().params.get("host"):
-        app.host = str(host)
     try:
         names = sorted({name for name in _names(app.client, kind) if name.startswith(incomplete)})
     except (CarrickError, OSError, KeyError, TypeError, AttributeError):

@@ -1,5 +1,7 @@
 """What the command line itself can refuse, and the one function from error to exit code."""
 
+from __future__ import annotations
+
 from carrick.doors.client.errors import ApiError
 from carrick.model.errors import (
     CarrickError,
@@ -74,9 +76,13 @@ def exit_code(error: CarrickError, *, own: bool = False) -> int:
 
 
 def describe(error: CarrickError) -> str:
-    """Return what to print for `error`: the daemon's words are marked as such, as by Docker."""
+    """Return what to print for `error`: the daemon's words are marked as such, as by Docker.
+
+    The daemon's remedy stands on a line of its own, so that the first line is what Docker prints.
+    """
     if isinstance(error, ApiError):
-        return f"Error response from daemon: {error.message}"
+        text = f"Error response from daemon: {error.message}"
+        return f"{text}\n{error.remedy}" if error.remedy else text
     if error.remedy:
         return f"{error.message}. {error.remedy}"
     return error.message

@@ -5,10 +5,14 @@ Pure: a list of words in, `Values` out, or a `FlagError` in the words Docker use
 must look like is the flag's `Kind`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.units import parse_bytes, parse_duration_ns, parse_nano_cpus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 
 class FlagError(ValueError):
@@ -133,7 +137,7 @@ class Flag:
         try:
             return self.kind.parse(text)
         except ValueError as error:
-            raise FlagError(f'invalid argument "{text}" for "{self.label()}" flag: {error}') from (None)
+            raise FlagError(f'invalid argument "{text}" for "{self.label()}" flag: {error}') from None
 
 
 class Values:

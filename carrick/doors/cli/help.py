@@ -3,18 +3,18 @@
 import textwrap
 from collections.abc import Iterable
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
 
-import click
-
+from carrick.doors.cli.command import Command, Group
 from carrick.doors.cli.flags import BOOL, Flag
-
-if TYPE_CHECKING:
-    from carrick.doors.cli.command import Command, Group
 
 
 def _width() -> int:
     return max(60, min(get_terminal_size((80, 24)).columns, 100))
+
+
+def _names(flag: Flag) -> str:
+    short = f"-{flag.short}, " if flag.short else "    "
+    return f"{short}--{flag.name} {flag.kind.word}".rstrip()
 
 
 def flag_rows(flags: Iterable[Flag]) -> list[tuple[str, str]]:
@@ -23,8 +23,6 @@ def flag_rows(flags: Iterable[Flag]) -> list[tuple[str, str]]:
     for flag in sorted(flags, key=lambda flag: flag.name):
         if flag.hidden:
             continue
-        short = f"-{flag.short}, " if flag.short else "    "
-        names = f"{short}--{flag.name} {flag.kind.word}".rstrip()
         text = flag.help
         if flag.aliases:
             text += f" (also {', '.join(f'--{alias}' for alias in flag.aliases)})"
@@ -33,7 +31,7 @@ def flag_rows(flags: Iterable[Flag]) -> list[tuple[str, str]]:
         elif flag.default and flag.default != flag.kind.default:
             shown = f'"{flag.default}"' if isinstance(flag.default, str) else flag.default
             text += f" (default {shown})"
-        rows.append((names, text))
+        rows.append((_names(flag), text))
     return rows
 
 
@@ -47,7 +45,7 @@ def _table(rows: list[tuple[str, str]], width: int) -> list[str]:
     return lines
 
 
-def command_help(command: "Command", path: str) -> str:
+def command_help(command: Command, path: str) -> str:
     """Return a command's help text."""
     lines = ["", command.usage_text(path), "", command.summary]
     if command.notes:
@@ -59,35 +57,24 @@ def command_help(command: "Command", path: str) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def group_help(group: "Group", ctx: click.Context) -> str:
-    """Return a group's help text: commands of its own, then groups of commands."""
+def group_help(group: Group, path: str) -> str:
+    """Return a group's help text: groups of commands, then commands, then the group's own flags."""
     commands: list[tuple[str, str]] = []
     groups: list[tuple[str, str]] = []
-    for name in group.list_commands(ctx):
-        found = group.get_command(ctx, name)
+    for name in group.names():
+        found = group.get(name)
         assert found is not None
-        kind = groups if isinstance(found, click.Group) else commands
-        kind.append((name, (found.short_help or "").split("\n", maxsplit=1)[0]))
-    path = ctx.command_path
+        kind = groups if isinstance(found, Group) else commands
+        kind.append((name, found.summary))
     lines = [group.usage_text(path), "", group.summary]
-    default = group.default_command(ctx) if group.default else None
-    examples: tuple[str, ...] = ()
+    default = group.default_command() if group.default else None
     if default is not None:
-        notes, examples = getattr(default, "notes", ""), getattr(default, "examples", ())
-        lines += ["", f"{default.short_help}.", "", *textwrap.wrap(notes, _width())]
+        lines += ["", f"{default.summary}.", "", *textwrap.wrap(default.notes, _width())]
     for title, rows in (("Management Commands:", groups), ("Commands:", commands)):
         if rows:
             lines += ["", title, *_table(rows, 10_000)]
-    options = [option for option in group.params if isinstance(option, click.Option)]
-    if options:
-        rows = []
-        for option in options:
-            short = next((o for o in option.opts if not o.startswith("--")), "")
-            long = next(o for o in option.opts if o.startswith("--"))
-            value = "" if option.is_flag else " string"
-            rows.append((f"{short + ', ' if short else '    '}{long}{value}", option.help or ""))
-        lines += ["", "Global Options:", *_table(rows, _width())]
-    if examples:
-        lines += ["", "Examples:", *(f"  {example}" for example in examples)]
+    lines += ["", "Global Options:", *_table([(_names(flag), flag.help) for flag in group.flags], _width())]
+    if default is not None and default.examples:
+        lines += ["", "Examples:", *(f"  {example}" for example in default.examples)]
     lines += ["", f"Run '{path} COMMAND --help' for more information on a command."]
     return "\n".join(lines) + "\n"

@@ -1,13 +1,17 @@
 """Print records as `--format` says: a table, JSON, or a template; as Docker's list commands do."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import STRING, Flag
 from carrick.doors.cli.tables import align, table
 from carrick.doors.cli.template.values import Method, Record, TemplateError, to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
 FORMAT = Flag(
     "format",

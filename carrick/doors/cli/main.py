@@ -1,19 +1,22 @@
-"""Entry point of `carrick`: build the tree, run one command, turn its end into an exit code."""
+"""Entry point of `carrick`: run one command, turn its end into an exit code."""
+
+from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any, TextIO
-
-import click
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Group
 from carrick.doors.cli.errors import CliError, Quit, UsageProblem, describe, exit_code
+from carrick.doors.cli.flags import STRING, Flag, Values
 from carrick.doors.cli.registry import ROOT
 from carrick.doors.client.errors import DaemonUnreachable
 from carrick.model.errors import CarrickError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TextIO
 
 _INTERRUPTED = 130
 _RUNNERS = frozenset(("carrick run", "carrick container run"))
@@ -25,27 +28,25 @@ def root_group() -> Group:
         "carrick",
         "Containers and the networks that join them",
         ROOT,
-        params=[
-            click.Option(
-                ["--host", "-H"],
-                default="",
-                help="Daemon socket to connect to, as unix:///path (environment: CARRICK_HOST)",
+        flags=(
+            Flag(
+                "host",
+                "Daemon socket to connect to, as unix:///path (environment: CARRICK_HOST)",
+                kind=STRING,
+                short="H",
             ),
-            click.Option(["--debug", "-D"], is_flag=True, help="Show where an unexpected error happened"),
-            click.Option(["--version", "-v"], is_flag=True, help="Print version information and quit"),
-        ],
-        callback=_apply_global_options,
+            Flag("debug", "Show where an unexpected error happened", short="D"),
+            Flag("version", "Print version information and quit", short="v"),
+        ),
+        apply=_apply_global_flags,
     )
 
 
-@click.pass_context
-def _apply_global_options(ctx: click.Context, host: str, debug: bool, version: bool) -> None:
-    app = ctx.find_object(App)
-    assert app is not None
-    app.debug = debug
-    if host:
+def _apply_global_flags(app: App, values: Values) -> None:
+    app.debug = values.on("debug")
+    if host := values.text("host"):
         app.host = host
-    if version:
+    if values.on("version"):
         from carrick import __version__
 
         app.print(f"Carrick version {__version__}")
@@ -62,23 +63,15 @@ def run(
 ) -> int:
     """Run the command line `words` (without the program's name) and return the exit code."""
     app = App(stdin=stdin, out=out, err=err, environ=environ)
-    root = root_group()
     try:
-        with root.make_context("carrick", list(words), obj=app) as context:
-            code = int(root.invoke(context) or 0)
+        code = root_group().execute(app, "carrick", words)
         out.flush()
         return code
     except CarrickError as error:
-        with suppress(BrokenPipeError):
-            out.flush()
+        _flush(out)
         return _report(app, error)
-    except click.exceptions.UsageError as error:
-        app.complain(_flag_problem(error))
-        app.warn("\nRun 'carrick --help' for more information")
-        return 125
     except KeyboardInterrupt:
-        with suppress(BrokenPipeError):
-            out.flush()
+        _flush(out)
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does: nobody is left to tell.
@@ -138,38 +131,37 @@ def _unreachable(error: DaemonUnreachable) -> str:
     )
 
 
-def _flag_problem(error: click.exceptions.UsageError) -> str:
-    if isinstance(error, click.exceptions.NoSuchOption):
-        name = error.option_name
-        if name.startswith("--"):
-            return f"unknown flag: {name}"
-        return f"unknown shorthand flag: '{name.lstrip('-')[:1]}' in {name}"
-    return error.format_message()
+def _flush(out: TextIO) -> None:
+    try:
+        out.flush()
+    except BrokenPipeError:
+        return  # the error that we are about to report matters more
 
 
 def _silence(out: TextIO) -> None:
     """Point `out` at /dev/null, so that the interpreter's last flush does not fail as well."""
-    with suppress(OSError, ValueError):
+    try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, out.fileno())
         os.close(null)
+    except (OSError, ValueError):
+        return  # it is no file
 
 
 def _complete(instruction: str) -> int:
-    """Answer the shell's completion script (click's protocol)."""
-    from click.shell_completion import shell_complete
+    from carrick.doors.cli.click_tree import answer
 
     app = App(stdin=sys.stdin, out=sys.stdout, err=sys.stderr, environ=os.environ)
-    arguments: dict[str, Any] = {"obj": app}
-    return shell_complete(root_group(), arguments, "carrick", "_CARRICK_COMPLETE", instruction)
+    return answer(root_group(), app, instruction)
 
 
 def main() -> None:
     """Run `carrick` with this process's arguments and streams, and exit."""
     for stream in (sys.stdout, sys.stderr):
-        # A name or a log line need not be valid UTF-8; printing it must not fail.
-        with suppress(AttributeError):
-            stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        # A name or a log line need not be valid UTF-8; printing it must not fail. (A stream that
+        # is not a text file, or None because it was closed, is taken as it is.)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
     if instruction := os.environ.get("_CARRICK_COMPLETE"):
         sys.exit(_complete(instruction))
     code = run(sys.argv[1:], stdin=sys.stdin, out=sys.stdout, err=sys.stderr, environ=os.environ)

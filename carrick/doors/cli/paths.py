@@ -1,5 +1,7 @@
 """Paths of the API that hold a name someone typed."""
 
+from __future__ import annotations
+
 from carrick.doors.client.wire import quote
 
 

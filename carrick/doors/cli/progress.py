@@ -4,11 +4,15 @@ Both read the daemon's stream of JSON messages: `status` with or without a layer
 `stream` for text as it stands, `errorDetail` for the end of it all.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from __future__ import annotations
 
 from carrick.doors.cli.app import App, is_terminal
 from carrick.model.errors import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TextIO
 
 
 def message_error(message: Mapping[str, Any]) -> str:

@@ -8,8 +8,6 @@ A test compares the file with what this prints, so that the page cannot grow old
 import sys
 from collections.abc import Iterator
 
-import click
-
 from carrick.doors.cli.app import DEFAULT_HOST
 from carrick.doors.cli.command import Command, Group
 from carrick.doors.cli.help import flag_rows
@@ -55,17 +53,15 @@ and volumes are asked of the daemon.
 """
 
 
-def _walk(group: Group, path: str) -> Iterator[tuple[str, Command]]:
-    context = click.Context(group, info_name=path)
+def walk(group: Group, path: str) -> Iterator[tuple[str, Command]]:
+    """Yield every command with its path, a group's default command with the group's."""
     if group.default:
-        command = group.default_command(context)
-        assert isinstance(command, Command)
-        yield path, command
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
+        yield path, group.default_command()
+    for name in group.names():
+        found = group.get(name)
         if isinstance(found, Group):
-            yield from _walk(found, f"{path} {name}")
-        elif isinstance(found, Command):
+            yield from walk(found, f"{path} {name}")
+        elif found is not None:
             yield f"{path} {name}", found
 
 
@@ -92,7 +88,7 @@ def _section(path: str, command: Command, aliases: list[str]) -> str:
 def render() -> str:
     """Return the page."""
     paths: dict[int, tuple[Command, list[str]]] = {}
-    for path, command in _walk(root_group(), "carrick"):
+    for path, command in walk(root_group(), "carrick"):
         paths.setdefault(id(command), (command, []))[1].append(path)
     sections = []
     for command, names in paths.values():

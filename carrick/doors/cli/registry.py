@@ -55,7 +55,7 @@ NETWORK = {
     "create": "commands.network_create:CREATE",
     "disconnect": "commands.networks:DISCONNECT",
     "inspect": "commands.inspecting:NETWORK_INSPECT",
-    "ls": "commands.networks:LS",
+    "ls": "commands.network_listing:LS",
     "prune": "commands.pruning:NETWORK_PRUNE",
     "rm": "commands.networks:RM",
 }

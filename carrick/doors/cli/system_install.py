@@ -2,19 +2,43 @@
 
 Writes three units: the daemon, and the two companions that must outlive it. They are tied so that starting
 `carrickd` starts all and restarting it leaves the companions, and with them names and held ports, alone.
+
+What is to be done is planned first, from what is there; the same plan is shown, agreed to and carried out.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from .app import App
+from .app import App, is_terminal
+from .asking import confirm
 from .errors import CliError
 
-UNIT_DIRECTORY = Path("/etc/systemd/system")
-CONFIG_FILE = Path("/etc/carrick/carrickd.toml")
+_UNITS = ("carrickd", "carrick-dns", "carrick-ports")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are on this machine. `systemd` exists where systemd runs."""
+
+    unit_directory: Path = Path("/etc/systemd/system")
+    config_file: Path = Path("/etc/carrick/carrickd.toml")
+    systemd: Path = Path("/run/systemd/system")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: what to call it before and after, and the doing."""
+
+    intent: str
+    result: str
+    act: Callable[[], None]
+
 
 _COMPANION = """\
 [Unit]
@@ -78,24 +102,45 @@ def _program(name: str) -> str:
     return found
 
 
-def install(app: App, *, dry_run: bool = False) -> int:
-    """`carrick system install`; with `dry_run` print the units and do nothing."""
+def install(app: App, *, dry_run: bool = False, yes: bool = False, places: Places | None = None) -> int:
+    """`carrick system install`; with `dry_run` print the units and do nothing. Repeatable.
+
+    Unless `yes`, asks first; where nobody can be asked, refuses.
+    """
+    places = places or Places()
     if dry_run:
         for name, text in render_units().items():
-            print(f"# {UNIT_DIRECTORY / name}\n{text}")
+            app.print(f"# {places.unit_directory / name}\n{text}")
         return 0
     _need_root()
-    print("\n".join(install_units()))
+    if not yes and not is_terminal(app.stdin):
+        raise CliError(
+            "there is no terminal to ask on, and this changes the system:"
+            " look at it with 'carrick system install --dry-run', then add --yes",
+            2,
+        )
+    steps = plan_install(places)
+    if not yes and steps:
+        app.print("This will:\n" + "\n".join(f"  - {step.intent}" for step in steps))
+        confirm(app, "Continue?")
+    for step in steps:
+        step.act()
+        app.print(step.result)
+    if not places.systemd.is_dir():
+        app.print("systemd does not run here: start carrickd by hand, or reboot into systemd")
     return 0
 
 
-def uninstall(app: App, *, dry_run: bool = False) -> int:
+def uninstall(app: App, *, dry_run: bool = False, places: Places | None = None) -> int:
     """`carrick system uninstall`."""
+    places = places or Places()
     if dry_run:
-        print("\n".join(f"would stop and remove {UNIT_DIRECTORY / name}" for name in render_units()))
+        for name in render_units():
+            app.print(f"would stop and remove {places.unit_directory / name}")
         return 0
     _need_root()
-    print("\n".join(uninstall_units()))
+    for line in uninstall_units(places):
+        app.print(line)
     return 0
 
 
@@ -118,53 +163,52 @@ def render_units(run_dir: str = "/run/carrick", state_dir: str = "/var/lib/carri
     }
 
 
-def install_units(
-    *,
-    unit_directory: Path = UNIT_DIRECTORY,
-    config_file: Path = CONFIG_FILE,
-    run_dir: str = "/run/carrick",
-    state_dir: str = "/var/lib/carrick",
-    start: bool = True,
-) -> list[str]:
-    """Write the units and the configuration (kept if it exists), and start them; return what was done."""
-    done = []
-    unit_directory.mkdir(parents=True, exist_ok=True)
-    for name, text in render_units(run_dir, state_dir).items():
-        path = unit_directory / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            done.append(f"wrote {path}")
-    if not config_file.exists():
-        config_file.parent.mkdir(parents=True, exist_ok=True)
-        config_file.write_text(_CONFIG)
-        done.append(f"wrote {config_file}")
-    if not Path("/run/systemd/system").is_dir():
-        done.append("systemd does not run here: start carrickd by hand, or reboot into systemd")
-        return done
+def plan_install(places: Places) -> list[Step]:
+    """Return the steps: units that are missing or differ, the configuration if there is none, the start."""
+    steps = []
+    for name, text in render_units().items():
+        path = places.unit_directory / name
+        if not path.exists():
+            steps.append(Step(f"write {path}", f"wrote {path}", partial(_write, path, text)))
+        elif path.read_text() != text:
+            steps.append(Step(f"replace {path}, which differs", f"wrote {path}", partial(_write, path, text)))
+    if not places.config_file.exists():
+        path = places.config_file
+        steps.append(Step(f"write {path}, all comments", f"wrote {path}", partial(_write, path, _CONFIG)))
+    if places.systemd.is_dir():
+        names = "carrickd, carrick-dns and carrick-ports"
+        steps.append(Step(f"enable and start {names}", f"enabled and started {names}", _start))
+    return steps
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror}", 1) from None
+
+
+def _start() -> None:
     _systemctl("daemon-reload")
-    if start:
-        _systemctl("enable", "--now", "carrick-dns", "carrick-ports", "carrickd")
-        done.append("enabled and started carrickd, carrick-dns and carrick-ports")
-    return done
+    _systemctl("enable", "--now", *_UNITS)
 
 
-def uninstall_units(*, unit_directory: Path = UNIT_DIRECTORY) -> list[str]:
-    """Stop and remove the units; state and configuration stay. Repeatable."""
+def uninstall_units(places: Places) -> list[str]:
+    """Stop and remove the units; state and configuration stay. Return what was done. Repeatable."""
     done = []
-    names = ("carrickd", "carrick-dns", "carrick-ports")
-    if Path("/run/systemd/system").is_dir():
-        for name in names:
-            if (unit_directory / f"{name}.service").exists():
-                _systemctl("disable", "--now", name)
-    for name in names:
-        path = unit_directory / f"{name}.service"
+    paths = {name: places.unit_directory / f"{name}.service" for name in _UNITS}
+    systemd = places.systemd.is_dir()
+    for name, path in paths.items():
+        if systemd and path.exists():
+            _systemctl("disable", "--now", name)
+    for path in paths.values():
         if path.exists():
             path.unlink()
             done.append(f"removed {path}")
-    if done and Path("/run/systemd/system").is_dir():
+    if done and systemd:
         _systemctl("daemon-reload")
-    done.append("containers run on; /var/lib/carrick and /etc/carrick are kept")
-    return done
+    return [*done, "containers run on; /var/lib/carrick and /etc/carrick are kept"]
 
 
 def _systemctl(*arguments: str) -> None:

@@ -4,7 +4,12 @@ A cell ends at a tab. A column is a run of lines that all have a cell there, and
 widest cell and three spaces, ten at least; what follows the last tab of a line belongs to none.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 _MIN_WIDTH = 10
 _PADDING = 3

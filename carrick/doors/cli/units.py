@@ -1,12 +1,15 @@
 """Sizes, durations and times as people read them, in Docker's spelling, and back. Pure."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?([kmgtp])?(?:i?b)?", re.IGNORECASE | re.ASCII)
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_SIZE = r"(\d+(?:\.\d+)?)\s?([kmgtp])?(?:i?b)?"
+_DURATION_PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
 _NANOSECONDS = {
     "ns": 1,
     "us": 1_000,
@@ -68,11 +71,12 @@ def human_duration(seconds: float) -> str:
 
 def parse_bytes(text: str) -> int:
     """Return a size in bytes: `64m`, `1.5g`, `1KiB`; units are binary. Raises ValueError."""
-    match = _SIZE.fullmatch(text)
+    import re
+    from fractions import Fraction
+
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE | re.ASCII)
     if match is None:
         raise ValueError(f"invalid size: '{text}'")
-    from fractions import Fraction  # not at the top: it is slow to import, and seldom needed
-
     number, unit = match.groups()
     scale = 1 << (10 * (" kmgtp".index(unit.lower()) if unit else 0))
     value = int(Fraction(number) * scale)
@@ -88,6 +92,7 @@ def parse_memory_swap(text: str) -> int:
 
 def parse_nano_cpus(text: str) -> int:
     """Return CPUs as billionths: `1.5` → 1500000000. Raises ValueError."""
+    import re
     from fractions import Fraction
 
     try:
@@ -103,6 +108,7 @@ def parse_nano_cpus(text: str) -> int:
 
 def parse_duration_ns(text: str) -> int:
     """Return a duration like `1m30s` in nanoseconds, signed. Raises ValueError."""
+    import re
     from fractions import Fraction
 
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -110,10 +116,11 @@ def parse_duration_ns(text: str) -> int:
     body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":
         return 0
+    part = re.compile(_DURATION_PART, re.ASCII)
     total = Fraction(0)
     position = 0
     while position < len(body):
-        match = _DURATION_PART.match(body, position)
+        match = part.match(body, position)
         if match is None:
             if re.fullmatch(r"[\d.]+", body[position:], re.ASCII):
                 raise ValueError(f'time: missing unit in duration "{quoted}"')
@@ -130,13 +137,15 @@ def parse_time(text: str) -> datetime | None:
 
     Raises ValueError for anything else.
     """
+    from datetime import UTC, datetime
+
     if not text or text.startswith("0001-01-01T00:00:00"):
         return None
     head, dot, rest = text.partition(".")
     if dot:
-        digits = re.match(r"\d*", rest, re.ASCII)
-        assert digits is not None
-        text = f"{head}.{digits.group()[:6].ljust(6, '0')}{rest[digits.end() :]}"
+        zone = rest.lstrip("0123456789")
+        digits = rest.removesuffix(zone)
+        text = f"{head}.{digits[:6].ljust(6, '0')}{zone}"
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -153,6 +162,9 @@ def parse_since(text: str, now: datetime) -> str:
     `text` is a duration before `now`, a Unix time, or a time in RFC 3339 (parts may be missing,
     a missing zone is the machine's). Raises ValueError.
     """
+    import re
+    from datetime import timedelta
+
     if re.fullmatch(r"-?\d+(\.\d{1,9})?", text, re.ASCII):
         return text
     try:
@@ -168,6 +180,8 @@ def parse_since(text: str, now: datetime) -> str:
 
 
 def _parse_loose_time(text: str) -> datetime:
+    import re
+
     moment = parse_time(text if len(text) != 13 else text + ":00")
     if moment is None:
         raise ValueError(text)

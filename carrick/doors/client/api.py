@@ -4,12 +4,9 @@ A `Client` keeps idle connections for reuse. It may be used from several threads
 serves one request at a time and the pool's list operations are atomic.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from __future__ import annotations
 
+from carrick.doors.client import jsontext
 from carrick.doors.client.connection import Connection
 from carrick.doors.client.errors import BrokenReply, error_from_status
 from carrick.doors.client.wire import (
@@ -21,8 +18,15 @@ from carrick.doors.client.wire import (
     encode_request,
 )
 
-Query = Mapping[str, object]
-"""Query parameters: None and False are left out, True is sent as 1, dicts and lists as JSON."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from json import JSONDecoder
+    from types import TracebackType
+    from typing import Any, Self
+
+    Query = Mapping[str, object]
+    """Query parameters: None and False are left out, True is sent as 1, dicts and lists as JSON."""
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "DELETE", "PUT"))
 _MAX_ERROR_BODY = 1024 * 1024
@@ -31,9 +35,7 @@ _MAX_ERROR_BODY = 1024 * 1024
 class Response:
     """A reply whose body may still be on its way. Close it, or use it in a `with` block."""
 
-    def __init__(
-        self, client: "Client", connection: Connection, decoder: ResponseDecoder, head: Head
-    ) -> None:
+    def __init__(self, client: Client, connection: Connection, decoder: ResponseDecoder, head: Head) -> None:
         self._client = client
         self._connection: Connection | None = connection
         self._decoder = decoder
@@ -88,7 +90,7 @@ class Response:
         if not body.strip():
             return None
         try:
-            return json.loads(body)
+            return jsontext.decode(body)
         except ValueError as error:
             raise BrokenReply(f"the daemon's answer is not JSON: {error}") from error
 
@@ -261,9 +263,10 @@ class Client:
             # The daemon may refuse an upload before its end: its answer says why. Half a request
             # is on the connection then, which is good for nothing else.
             connection.spoiled = True
-            with suppress(BrokenReply, OSError):
+            try:
                 return connection, self._await_head(connection, decoder)
-            connection.close()
+            except (BrokenReply, OSError):
+                connection.close()
             raise BrokenReply(f"the connection to the daemon broke: {error.strerror}") from error
         except BaseException:
             connection.close()
@@ -309,7 +312,7 @@ class Client:
         response = Response(self, connection, decoder, head)
         if head.status >= 400 or head.status == 304:
             with response:
-                raise error_from_status(head.status, _error_message(response))
+                raise error_from_status(head.status, *_error_texts(response))
         return response
 
 
@@ -327,7 +330,7 @@ def _encode(
         fields["Transfer-Encoding"] = "chunked"
         fields["Content-Type"] = "application/x-tar"
     elif body is not None:
-        payload = json.dumps(body, separators=(",", ":")).encode()
+        payload = jsontext.encode(body).encode()
         fields["Content-Type"] = "application/json"
     if method in ("POST", "PUT") and upload is None:
         fields["Content-Length"] = str(len(payload))
@@ -337,7 +340,9 @@ def _encode(
 
 def split_documents(chunks: Iterable[bytes]) -> Iterator[Any]:
     """Yield the JSON documents in `chunks`: one per line, or several, or set apart by RS bytes."""
-    decoder = json.JSONDecoder()
+    from json import JSONDecoder
+
+    decoder = JSONDecoder()
     pending = b""
     for chunk in chunks:
         *lines, pending = (pending + chunk).split(b"\n")
@@ -346,7 +351,7 @@ def split_documents(chunks: Iterable[bytes]) -> Iterator[Any]:
     yield from _documents_in(decoder, pending)
 
 
-def _documents_in(decoder: json.JSONDecoder, line: bytes) -> Iterator[Any]:
+def _documents_in(decoder: JSONDecoder, line: bytes) -> Iterator[Any]:
     text = line.decode("utf-8", "replace").strip(" \t\r\n\x1e")
     while text:
         try:
@@ -365,25 +370,34 @@ def _plain(query: Query) -> dict[str, str]:
         if value is True:
             plain[key] = "1"
         elif isinstance(value, dict | list | tuple):
-            plain[key] = json.dumps(value, separators=(",", ":"))
+            plain[key] = jsontext.encode(value)
         else:
             plain[key] = str(value)
     return plain
 
 
-def _error_message(response: Response) -> str:
-    """Return Docker's `{"message": …}`, or whatever text there is instead."""
+def _error_texts(response: Response) -> tuple[str, str | None]:
+    """Return an error's message and remedy: of our JSON, or whatever text there is instead."""
+    body = _beginning(response)
+    try:
+        value = jsontext.decode(body)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and isinstance(value.get("message"), str) and value["message"]:
+        remedy = value.get("remedy")
+        return value["message"].strip(), remedy.strip() if isinstance(remedy, str) else None
+    text = body.decode("utf-8", "replace").strip()
+    return text or f"the daemon answered with status {response.status} and no explanation", None
+
+
+def _beginning(response: Response) -> bytes:
+    """Return an error's body, or as much of it as came and is worth reading."""
     body = b""
-    with suppress(BrokenReply):
+    try:
         for chunk in response.chunks():
             body += chunk
             if len(body) > _MAX_ERROR_BODY:
                 break
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    if isinstance(value, dict) and isinstance(value.get("message"), str) and value["message"]:
-        return str(value["message"]).strip()
-    text = body.decode("utf-8", "replace").strip()
-    return text or f"the daemon answered with status {response.status} and no explanation"
+    except BrokenReply:
+        return body
+    return body

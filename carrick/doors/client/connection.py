@@ -1,6 +1,12 @@
-"""One connection to the daemon's Unix socket."""
+"""One connection to the daemon's Unix socket.
 
-import socket
+The C module under `socket` is enough for it: the one above adds TLS's and Windows' needs, and
+imports enum and selectors for them, at each start of a command.
+"""
+
+from __future__ import annotations
+
+import _socket as socket
 
 from carrick.doors.client.errors import DaemonUnreachable
 from carrick.model.errors import InvalidRequest
@@ -34,7 +40,7 @@ class Connection:
         self.spoiled = False
 
     @classmethod
-    def open(cls, address: str) -> "Connection":
+    def open(cls, address: str) -> Connection:
         """Connect. Raises DaemonUnreachable, which names the socket and the reason."""
         path = parse_address(address)
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

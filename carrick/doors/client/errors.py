@@ -5,6 +5,8 @@ that its status stands for, so that callers may catch either. `DaemonUnreachable
 `BrokenReply` mean that there was no answer, or not all of one.
 """
 
+from __future__ import annotations
+
 from carrick.model.errors import (
     CarrickError,
     Conflict,
@@ -19,10 +21,10 @@ from carrick.model.errors import (
 
 
 class ApiError(CarrickError):
-    """The daemon answered with an error status; `message` is its own text."""
+    """The daemon answered with an error status; `message` and `remedy` are its own texts."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.status = status
 
 
@@ -84,9 +86,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def error_from_status(status: int, message: str) -> ApiError:
+def error_from_status(status: int, message: str, remedy: str | None = None) -> ApiError:
     """Return the error that `status` stands for; unknown 4xx ask to change the request."""
     known = _BY_STATUS.get(status)
     if known is None:
         known = ApiInvalidRequest if 400 <= status < 500 else ApiFailed
-    return known(status, message)
+    return known(status, message, remedy=remedy)

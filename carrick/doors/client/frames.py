@@ -4,6 +4,8 @@ Each frame is `[type][0 0 0][length, 32 bit big-endian]` and the payload; type 1
 stderr, 3 is an error of the daemon's. Sans-I/O: bytes in any portions in, frames out.
 """
 
+from __future__ import annotations
+
 from carrick.doors.client.errors import BrokenReply
 
 STDIN, STDOUT, STDERR, SYSTEM_ERROR = 0, 1, 2, 3
@@ -11,7 +13,10 @@ _HEADER = 8
 
 
 class FrameDecoder:
-    """Split a multiplexed stream. A payload is handed on as it comes, not once it is whole."""
+    """Split a multiplexed stream. A payload is handed on as it comes, not once it is whole.
+
+    But an error of the daemon's is: its text is shown in one piece, and then nothing follows.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -24,7 +29,7 @@ class FrameDecoder:
         parts: list[tuple[int, bytes]] = []
         while True:
             if self._remaining:
-                if not self._buffer:
+                if not self._buffer or (self._stream == SYSTEM_ERROR and len(self._buffer) < self._remaining):
                     return parts
                 payload = bytes(self._buffer[: self._remaining])
                 del self._buffer[: len(payload)]
@@ -43,6 +48,11 @@ class FrameDecoder:
     def mid_frame(self) -> bool:
         """Whether the stream would be cut short if it ended here."""
         return bool(self._remaining or self._buffer)
+
+
+def error_text(payload: bytes) -> str:
+    """Return what to say of an error frame's payload, as Docker says it."""
+    return f"error from daemon in stream: {payload.decode('utf-8', 'replace').strip()}"
 
 
 def encode_frame(stream: int, payload: bytes) -> bytes:

@@ -5,9 +5,13 @@ RFC 9112's framings (Content-Length, chunked, until close), and 101 after an upg
 that follows the head belongs to the new protocol. Header names are kept in lower case.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
 from carrick.doors.client.errors import BrokenReply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A daemon's head is a few hundred bytes; a peer that sends more without end is no daemon.
 MAX_HEAD = 256 * 1024

@@ -10,17 +10,16 @@ import sys
 import tarfile
 from pathlib import Path
 
-import click
 import pytest
 from conftest import Runner
-from fake_daemon import FakeDaemon, Reply
+from fake_daemon import Reply
 
 from carrick.doors.cli import reference
 from carrick.doors.cli.command import Command, Group
 from carrick.doors.cli.errors import CliError, Quit, UsageProblem, exit_code
 from carrick.doors.cli.main import root_group
 from carrick.doors.client.errors import ApiNotFound
-from carrick.doors.client.frames import STDERR, STDOUT, encode_frame
+from carrick.doors.client.frames import STDERR, STDOUT, SYSTEM_ERROR, encode_frame
 from carrick.model import errors
 
 ID = "0123456789abcdef" * 4
@@ -34,8 +33,8 @@ def refuse(status: int, message: str) -> Reply:
 # --- the tree
 
 
-def every_command() -> list[tuple[str, click.Command]]:
-    return list(reference._walk(root_group(), "carrick"))
+def every_command() -> list[tuple[str, Command]]:
+    return list(reference.walk(root_group(), "carrick"))
 
 
 @pytest.mark.parametrize(("path", "command"), every_command(), ids=str)
@@ -65,26 +64,6 @@ def test_the_reference_page_is_up_to_date() -> None:
     )
 
 
-@pytest.mark.parametrize("words", [["ps"], ["version"], ["run", "-d", "x"]])
-def test_a_command_imports_nothing_heavy(daemon: FakeDaemon, words: list[str]) -> None:
-    daemon.on("GET /containers/json", [])
-    daemon.on("GET /version", {})
-    daemon.on("POST /containers/create", {"Id": ID})
-    daemon.on(f"POST /containers/{ID}/start", Reply(204))
-    code = (
-        "import sys; from carrick.doors.cli.main import run\n"
-        f"code = run({words!r}, stdin=sys.stdin, out=sys.stdout, err=sys.stderr,"
-        f" environ={{'CARRICK_HOST': {daemon.address!r}}})\n"
-        "heavy = {'rich', 'aiohttp', 'asyncio', 'msgspec', 'pyroute2', 'http.client', 'decimal',"
-        " 'concurrent.futures', 'tarfile', 'ssl'}\n"
-        "print(code, sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
-    assert done.stdout.splitlines()[-1] == "0 []"
-
-
 # --- wrong command lines
 
 
@@ -92,7 +71,11 @@ def test_a_command_imports_nothing_heavy(daemon: FakeDaemon, words: list[str]) -
     ("words", "code", "err"),
     [
         (["ps", "--foo"], 125, "unknown flag: --foo\n\nUsage:  carrick ps [OPTIONS]\n"),
-        (["--foo"], 125, "unknown flag: --foo\n"),
+        (["--foo"], 125, "unknown flag: --foo\n\nRun 'carrick --help' for more information\n"),
+        (["--host"], 125, "flag needs an argument: --host\n\nRun 'carrick --help'"),
+        (["network", "-x"], 125, "unknown shorthand flag: 'x' in -x\n\nRun 'carrick network --help'"),
+        (["port", "-x"], 125, "unknown shorthand flag: 'x' in -x\n\nUsage:  carrick port CONTAINER"),
+        (["container", "list", "x"], 1, "carrick: 'carrick container list' accepts no arguments\n"),
         (["ps", "x"], 1, "carrick: 'carrick ps' accepts no arguments\n"),
         (["rm"], 1, "carrick: 'carrick rm' requires at least 1 argument\n"),
         (["rename", "a"], 1, "carrick: 'carrick rename' requires 2 arguments\n"),
@@ -153,6 +136,29 @@ def test_refusals(cli: Runner, words: list[str], code: int, err: str) -> None:
     result = cli(*words)
     assert result.err.startswith(err)
     assert result.code == code
+
+
+def test_global_flags_stand_before_the_command(cli: Runner, tmp_path: Path) -> None:
+    cli.daemon.on("GET /containers/json", [])
+    elsewhere = {"CARRICK_HOST": f"unix://{tmp_path}/none.sock"}
+    for words in (["-H", cli.daemon.address], [f"-H{cli.daemon.address}"], [f"--host={cli.daemon.address}"]):
+        assert cli(*words, "ps", environ=elsewhere).code == 0
+    assert cli("-D", "--", "ps").code == 0
+    for words in (["-v"], ["--version"], ["-Dv"], ["-v", "ps"]):
+        assert cli(*words).out.startswith("Carrick version ")
+    assert cli("--version", "--help").out.startswith("Usage:  carrick COMMAND\n")
+    assert cli("-D").out.startswith("Usage:  carrick COMMAND\n")
+    cli.daemon.on("GET /containers/json", {"not": "a list"})
+    with pytest.raises(AttributeError):
+        cli("--debug", "ps")
+
+
+def test_a_remedy_stands_on_its_own_line(cli: Runner) -> None:
+    body = {"message": "no free port", "remedy": "widen the range in the configuration"}
+    cli.daemon.on("DELETE /containers/web", Reply(409, body))
+    result = cli("rm", "web")
+    assert result.code == 1
+    assert result.err == "Error response from daemon: no free port\nwiden the range in the configuration\n"
 
 
 def test_the_daemon_is_not_there(cli: Runner, tmp_path: Path) -> None:
@@ -351,6 +357,28 @@ def test_logs_are_split(cli: Runner) -> None:
     result = cli("logs", "--tail", "5", "web")
     assert (result.out, result.err) == ("out\n", "err\n")
     assert cli.daemon.requests[1].query == {"stdout": "1", "stderr": "1", "tail": "5"}
+
+
+def test_an_error_in_the_logs_is_an_error(cli: Runner) -> None:
+    cli.daemon.on("GET /containers/web/json", {"Config": {"Tty": False}})
+    wire = encode_frame(STDOUT, b"out\n") + encode_frame(SYSTEM_ERROR, b"Error grabbing logs: gone\n")
+    cli.daemon.on("GET /containers/web/logs", Reply(chunks=[wire[:-8], wire[-8:]]))
+    result = cli("logs", "web")
+    assert (result.code, result.out) == (1, "out\n")
+    assert result.err == "error from daemon in stream: Error grabbing logs: gone\n"
+
+
+def test_an_error_of_an_exec_is_an_error(cli: Runner) -> None:
+    def output(connection: socket.socket) -> None:
+        wire = encode_frame(STDOUT, b"hi\n") + encode_frame(SYSTEM_ERROR, b"the runtime is gone\r\n")
+        connection.sendall(wire[:-5])
+        connection.sendall(wire[-5:])
+
+    cli.daemon.on("POST /containers/web/exec", {"Id": "e1"})
+    cli.daemon.on("POST /exec/e1/start", Reply(takeover=output))
+    result = cli("exec", "web", "ls")
+    assert (result.code, result.out) == (1, "hi\n")
+    assert result.err == "error from daemon in stream: the runtime is gone\n"
 
 
 def test_events(cli: Runner) -> None:
@@ -636,7 +664,7 @@ def test_completion_scripts(cli: Runner, shell: str) -> None:
 
 def test_groups_resolve_every_entry() -> None:
     for name in ("container", "image", "network", "volume", "system", "port"):
-        group = root_group().get_command(click.Context(root_group()), name)
+        group = root_group().get(name)
         assert isinstance(group, Group)
         for alias in group.aliases:
-            assert group.get_command(click.Context(group), alias) is not None
+            assert group.get(alias) is not None

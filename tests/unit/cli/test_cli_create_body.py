@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from carrick.doors.cli.commands.running import CREATE, RUN
 from carrick.doors.cli.commands.updating import UPDATE, update_body
 from carrick.doors.cli.flags import FlagError, parse_flags
+from carrick.doors.cli.specs import images
 from carrick.doors.cli.specs.create_body import Surroundings, build_body
 from carrick.doors.cli.specs.images import parse_image
 
@@ -273,6 +274,22 @@ def test_image_names_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         parse_image(text)
     assert str(caught.value) == message
+
+
+DOMAIN = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+    r"|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+)
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+TAG = r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}"
+
+
+@given(st.text(st.sampled_from("abZ09.-_:[]/@ é\n"), max_size=12))
+def test_the_grammar_of_image_names(text: str) -> None:
+    """What we check letter by letter is what the distribution project's expressions say."""
+    assert images._is_domain(text) == bool(re.fullmatch(DOMAIN, text))
+    assert images._is_path(text) == bool(re.fullmatch(f"{COMPONENT}(?:/{COMPONENT})*", text))
+    assert images._is_tag(text) == bool(re.fullmatch(TAG, text))
 
 
 @given(st.text(max_size=30))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrick.doors.cli.commands.network_create import CREATE
-from carrick.doors.cli.commands.networks import CONNECT, connect_body, natural_key
+from carrick.doors.cli.commands.network_listing import natural_key
+from carrick.doors.cli.commands.networks import CONNECT, connect_body
 from carrick.doors.cli.flags import parse_flags
 from carrick.doors.cli.specs.network_create import network_body
 from carrick.doors.cli.specs.networks import Attachment, networking_config, parse_network

@@ -13,7 +13,7 @@ from carrick.doors.cli.records.networks import NetworkRecord, VolumeRecord
 from carrick.doors.cli.records.text import ellipsis, go_nano_time
 from carrick.doors.cli.records.usage import UsageRecord
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 ID = "0123456789abcdef" * 4
 
 
@@ -79,7 +79,7 @@ def container(**more: object) -> ContainerRecord:
         "Image": "busybox",
         "ImageID": "sha256:" + "f" * 64,
         "Command": "sleep 1000000000000000000",
-        "Created": int(NOW.timestamp()) - 180,
+        "Created": int(NOW) - 180,
         "State": "running",
         "Status": "Up 3 minutes",
         "Labels": {"b": "2", "a": "1"},
@@ -88,7 +88,7 @@ def container(**more: object) -> ContainerRecord:
         "SizeRw": 0,
         "SizeRootFs": 1_984_000,
     }
-    return ContainerRecord({**data, **more}, truncate=True, now=NOW)
+    return ContainerRecord({**data, **more}, truncate=True, now_s=NOW)
 
 
 def test_a_container() -> None:
@@ -117,7 +117,7 @@ def test_a_container() -> None:
 
 
 def test_a_container_of_which_nothing_is_known() -> None:
-    assert ContainerRecord({}, truncate=True, now=NOW).to_json()["ID"] == ""
+    assert ContainerRecord({}, truncate=True, now_s=NOW).to_json()["ID"] == ""
 
 
 def test_images() -> None:
@@ -128,7 +128,7 @@ def test_images() -> None:
     ]
     rows = [
         (record.field("Repository"), record.field("Tag"), record.field("Digest"))
-        for record in image_records(images, digests=True, truncate=True, now=NOW)
+        for record in image_records(images, digests=True, truncate=True, now_s=NOW)
     ]
     assert rows == [
         ("a", "1", "sha256:d"),
@@ -140,9 +140,9 @@ def test_images() -> None:
 
 def test_history() -> None:
     layer = {"Id": "<missing>", "Created": 0, "CreatedBy": "x" * 60, "Size": 1500, "Comment": "c"}
-    values = LayerRecord(layer, truncate=True, human=True, now=NOW).to_json()
+    values = LayerRecord(layer, truncate=True, human=True, now_s=NOW).to_json()
     assert values["CreatedBy"] == "x" * 44 + "…" and values["Size"] == "1.5kB"
-    assert LayerRecord(layer, truncate=True, human=False, now=NOW).field("Size") == "1500"
+    assert LayerRecord(layer, truncate=True, human=False, now_s=NOW).field("Size") == "1500"
 
 
 def test_networks_and_volumes() -> None:

@@ -96,6 +96,14 @@ def test_statuses_are_the_classes_of_the_error_tree(
     assert isinstance(error_from_status(status, "x"), kind)
 
 
+def test_an_error_may_bring_its_remedy(daemon: FakeDaemon, client: Client) -> None:
+    for remedy, expected in (("do this", "do this"), ("", ""), (None, None), (7, None)):
+        daemon.on("GET /a", Reply(409, {"message": "taken", "remedy": remedy}))
+        with pytest.raises(ApiError) as caught:
+            client.get("/a")
+        assert (caught.value.message, caught.value.remedy) == ("taken", expected)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

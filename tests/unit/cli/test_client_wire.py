@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from carrick.doors.client.api import split_documents
 from carrick.doors.client.errors import BrokenReply
-from carrick.doors.client.frames import STDERR, STDOUT, FrameDecoder, encode_frame
+from carrick.doors.client.frames import STDERR, STDOUT, SYSTEM_ERROR, FrameDecoder, encode_frame, error_text
 from carrick.doors.client.wire import (
     MAX_HEAD,
     ResponseDecoder,
@@ -130,6 +130,14 @@ def test_frames_byte_by_byte(frames: list[tuple[int, bytes]]) -> None:
         assert got[stream] == b"".join(data for kind, data in frames if kind == stream)
     assert order == [kind for kind, data in frames for _ in data]
     assert b"".join(data for _, data in FrameDecoder().feed(wire)) == b"".join(d for _, d in frames)
+
+
+def test_an_error_frame_comes_whole() -> None:
+    decoder = FrameDecoder()
+    wire = encode_frame(STDOUT, b"out") + encode_frame(SYSTEM_ERROR, b"it broke\n")
+    parts = [part for position in range(len(wire)) for part in decoder.feed(wire[position : position + 1])]
+    assert parts == [*((STDOUT, bytes((byte,))) for byte in b"out"), (SYSTEM_ERROR, b"it broke\n")]
+    assert error_text(b"it broke\n") == "error from daemon in stream: it broke"
 
 
 @pytest.mark.parametrize("header", [b"\x04\0\0\0\0\0\0\1x", b"\1\1\0\0\0\0\0\1x", b"HTTP/1.1"])

@@ -1,8 +1,6 @@
 """`carrick start` and `carrick attach`."""
 
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -12,13 +10,20 @@ from carrick.doors.cli.paths import container_path
 from carrick.doors.client.errors import ApiNotModified, DaemonUnreachable
 from carrick.model.errors import CarrickError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 _DETACH_KEYS = Flag("detach-keys", "Override the key sequence for detaching a container", kind=STRING)
 _SIG_PROXY = Flag("sig-proxy", "Proxy all received signals to the process", kind=BOOL, default=True)
 
 
 def _start_one(app: App, name: str) -> None:
-    with suppress(ApiNotModified):  # it runs already
+    try:
         app.client.post(f"{container_path(name)}/start")
+    except ApiNotModified:
+        return  # it runs already
 
 
 def _start(app: App, values: Values, words: list[str]) -> int:

@@ -4,12 +4,13 @@ A directory's name ending in `/.` means what is in it. A destination that is a d
 the source; one that does not exist becomes it.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import posixpath
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from carrick.doors.cli.app import App, is_terminal
 from carrick.doors.cli.command import Arity, Command
@@ -21,6 +22,10 @@ from carrick.doors.cli.session.archive import copy_stream, pack, unpack
 from carrick.doors.cli.units import human_size
 from carrick.doors.client import Response
 from carrick.doors.client.errors import ApiNotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Of Go's os.FileMode, which the API's stat header holds.
 _GO_DIRECTORY = 1 << 31

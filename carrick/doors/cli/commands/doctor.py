@@ -1,13 +1,17 @@
 """`carrick doctor`: what is wrong with this host, and what to do about it."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import NONE, Command
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import STRING, Flag, Values
 from carrick.doors.cli.template.values import to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 _MARKS = {"ok": ("ok", "32"), "warning": ("warning", "33"), "error": ("error", "31")}
 

@@ -1,8 +1,6 @@
 """`carrick events`."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import NONE, Command
@@ -12,9 +10,16 @@ from carrick.doors.cli.flags import FILTER, STRING, Flag, Values
 from carrick.doors.cli.listing import unescape
 from carrick.doors.cli.template.values import TemplateError, to_json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
 
 def event_line(event: Mapping[str, Any]) -> str:
     """Return an event as a line: time, type, action, object, attributes."""
+    from datetime import UTC, datetime
+
     parts = []
     if nanoseconds := event.get("timeNano"):
         moment = datetime.fromtimestamp(nanoseconds // 10**9, UTC).astimezone()

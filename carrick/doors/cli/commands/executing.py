@@ -1,6 +1,6 @@
 """`carrick exec`."""
 
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -10,6 +10,10 @@ from carrick.doors.cli.flags import LIST, STRING, Flag, Values
 from carrick.doors.cli.paths import container_path
 from carrick.doors.cli.specs.environment import ENV, fill_in, parse_pairs_file
 from carrick.doors.client.wire import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def exec_body(app: App, values: Values, command: list[str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`carrick diff`, `export`, `commit`."""
 
+from __future__ import annotations
+
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
 from carrick.doors.cli.commands.transfer import refuse_terminal, write_body

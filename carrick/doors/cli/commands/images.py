@@ -1,6 +1,8 @@
 """`carrick images`, `rmi`, `tag`, `history`."""
 
-from datetime import UTC, datetime
+from __future__ import annotations
+
+import time
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -26,7 +28,7 @@ def _images(app: App, values: Values, words: list[str]) -> None:
     query = {"all": values.on("all"), "filters": filters or None}
     truncate, digests = not values.on("no-trunc"), values.on("digests")
     answer = app.client.get("/images/json", query)
-    records = list(image_records(answer, digests=digests, truncate=truncate, now=datetime.now(UTC)))
+    records = list(image_records(answer, digests=digests, truncate=truncate, now_s=time.time()))
     if values.on("quiet"):
         # An image with several names is one image still.
         records = list({str(record.data.get("Id")): record for record in records}.values())
@@ -72,9 +74,9 @@ def _tag(app: App, values: Values, words: list[str]) -> None:
 
 
 def _history(app: App, values: Values, words: list[str]) -> None:
-    now = datetime.now(UTC)
+    now = time.time()
     records = [
-        LayerRecord(entry, truncate=not values.on("no-trunc"), human=values.on("human"), now=now)
+        LayerRecord(entry, truncate=not values.on("no-trunc"), human=values.on("human"), now_s=now)
         for entry in app.client.get(f"{image_path(words[0])}/history")
     ]
     columns = list(_HISTORY_COLUMNS)

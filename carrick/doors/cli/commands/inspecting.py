@@ -1,11 +1,9 @@
 """`carrick inspect`, for anything or for one kind of object."""
 
-import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
-from carrick.doors.cli.command import Arity, Command, Run
+from carrick.doors.cli.command import Arity, Command
 from carrick.doors.cli.errors import CliError, describe
 from carrick.doors.cli.flags import STRING, Flag, Values
 from carrick.doors.cli.listing import unescape
@@ -14,7 +12,14 @@ from carrick.doors.cli.template.values import TemplateError
 from carrick.doors.client.errors import ApiNotFound
 from carrick.model.errors import CarrickError, NotFound
 
-Find = Callable[[App, Values, str], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from carrick.doors.cli.command import Run
+
+    Find = Callable[[App, Values, str], Any]
 
 _FORMAT = Flag("format", "Format the output: 'json', or a Go template", kind=STRING, short="f")
 _SIZE = Flag("size", "Display total file sizes of a container", short="s")
@@ -86,6 +91,8 @@ def _show(app: App, values: Values, names: list[str], find: Find) -> None:
 
 
 def _renderer(layout: str) -> Callable[[list[Any]], str]:
+    import json
+
     if not layout:
         # An empty list is `[]`, in one line.
         return lambda found: json.dumps(found, indent=4, ensure_ascii=False) + "\n"

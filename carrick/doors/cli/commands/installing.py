@@ -1,31 +1,22 @@
 """`carrick system install` and `uninstall`: the systemd units, by `carrick.doors.cli.system_install`."""
 
-from importlib import import_module
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import NONE, Command
-from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import Flag, Values
-
-_MODULE = "carrick.doors.cli.system_install"
-
-
-def _call(app: App, values: Values, name: str) -> int:
-    try:
-        function = getattr(import_module(_MODULE), name)
-    except ModuleNotFoundError as error:
-        if error.name != _MODULE:
-            raise
-        raise CliError(f"this build of Carrick has no 'system {name}'", 7) from None
-    return int(function(app, dry_run=values.on("dry-run")) or 0)
 
 
 def _install(app: App, values: Values, words: list[str]) -> int:
-    return _call(app, values, "install")
+    from carrick.doors.cli.system_install import install
+
+    return install(app, dry_run=values.on("dry-run"), yes=values.on("yes"))
 
 
 def _uninstall(app: App, values: Values, words: list[str]) -> int:
-    return _call(app, values, "uninstall")
+    from carrick.doors.cli.system_install import uninstall
+
+    return uninstall(app, dry_run=values.on("dry-run"))
 
 
 _DRY_RUN = Flag("dry-run", "Print what would be done, and do nothing")
@@ -35,9 +26,13 @@ INSTALL = Command(
     summary="Install and start the systemd units of Carrick's daemons",
     usage="[OPTIONS]",
     arity=NONE,
-    flags=(_DRY_RUN,),
+    flags=(
+        _DRY_RUN,
+        Flag("yes", "Do not ask for confirmation; needed where there is no terminal", short="y"),
+    ),
     own=True,
-    examples=("carrick system install",),
+    notes="Says what it is going to do, and asks. It may be repeated: what is as it should be stays.",
+    examples=("carrick system install", "carrick system install --yes"),
 )
 UNINSTALL = Command(
     "uninstall",

@@ -1,8 +1,6 @@
 """stop, restart, kill, pause, unpause, rename, rm, wait: a request for each container."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -12,6 +10,11 @@ from carrick.doors.cli.flags import INT, STRING, Flag, Values
 from carrick.doors.cli.paths import container_path
 from carrick.doors.client.errors import ApiError, ApiNotFound, ApiNotModified
 from carrick.model.errors import CarrickError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 _SOME = Arity(1, None, "container")
 _USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
@@ -28,8 +31,10 @@ _TIMEOUT = Flag(
 
 def _post_each(app: App, words: list[str], action: str, query: Mapping[str, Any] | None = None) -> int:
     def act(name: str) -> str:
-        with suppress(ApiNotModified):  # it is as asked for already
+        try:
             app.client.post(f"{container_path(name)}/{action}", query=query)
+        except ApiNotModified:
+            return name  # it is as asked for already
         return name
 
     return for_each(app, words, act)

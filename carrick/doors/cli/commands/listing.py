@@ -1,6 +1,8 @@
 """`carrick ps`."""
 
-from datetime import UTC, datetime
+from __future__ import annotations
+
+import time
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import NONE, Command
@@ -23,9 +25,9 @@ def _ps(app: App, values: Values, words: list[str]) -> None:
         "size": size,
         "filters": values.filters() or None,
     }
-    now = datetime.now(UTC)
+    now = time.time()
     records = [
-        ContainerRecord(entry, truncate=not values.on("no-trunc"), now=now)
+        ContainerRecord(entry, truncate=not values.on("no-trunc"), now_s=now)
         for entry in app.client.get("/containers/json", query)
     ]
     columns = (*_COLUMNS, "Size") if values.on("size") else _COLUMNS

@@ -1,6 +1,6 @@
 """`carrick logs` and `carrick top`."""
 
-from datetime import UTC, datetime
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -9,13 +9,15 @@ from carrick.doors.cli.flags import STRING, Flag, Values
 from carrick.doors.cli.paths import container_path
 from carrick.doors.cli.tables import align
 from carrick.doors.cli.units import parse_since
-from carrick.doors.client.frames import STDERR, FrameDecoder
+from carrick.doors.client.frames import STDERR, SYSTEM_ERROR, FrameDecoder, error_text
 
 
 def since(text: str, flag: str) -> str | None:
     """Return `--since` or `--until` as the API takes it. Raises CliError."""
     if not text:
         return None
+    from datetime import UTC, datetime
+
     try:
         return parse_since(text, datetime.now(UTC))
     except ValueError as error:
@@ -43,6 +45,8 @@ def _logs(app: App, values: Values, words: list[str]) -> None:
                 out.write(chunk)
             else:
                 for stream, payload in decoder.feed(chunk):
+                    if stream == SYSTEM_ERROR:
+                        raise CliError(error_text(payload))
                     target = err if stream == STDERR else out
                     # In order, should both be the same terminal.
                     (out if target is err else err).flush()

@@ -1,7 +1,6 @@
 """`carrick network create`."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -10,6 +9,11 @@ from carrick.doors.cli.flags import BOOL, MAP, STRING, STRINGS, Flag, Values
 from carrick.doors.cli.specs.environment import LABEL
 from carrick.doors.cli.specs.network_create import network_body
 from carrick.doors.cli.template.values import to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 def _create(app: App, values: Values, words: list[str]) -> None:

@@ -1,42 +1,20 @@
-"""`carrick network ls`, `connect`, `disconnect`, `rm`."""
+"""`carrick network connect`, `disconnect`, `rm`."""
 
-import re
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
-from carrick.doors.cli.command import NONE, Arity, Command
+from carrick.doors.cli.command import Arity, Command
 from carrick.doors.cli.errors import CliError, Quit, describe
-from carrick.doors.cli.flags import FILTER, INT, LIST, STRING, STRINGS, Flag, Values
-from carrick.doors.cli.listing import FORMAT, NO_TRUNC, show_records
+from carrick.doors.cli.flags import INT, LIST, STRING, STRINGS, Flag, Values
 from carrick.doors.cli.paths import network_path
-from carrick.doors.cli.records.networks import NetworkRecord
 from carrick.doors.cli.specs.environment import LINK
 from carrick.doors.cli.specs.networks import parse_driver_option
 from carrick.doors.client.errors import ApiNotFound, DaemonUnreachable
 from carrick.model.errors import CarrickError
 
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Return a key under which `net10` comes after `net9`."""
-    return [
-        (0, int(part), "") if part.isascii() and part.isdigit() and len(part) < 1000 else (1, 0, part)
-        for part in re.split(r"(\d+)", text, flags=re.ASCII)
-        if part
-    ]
-
-
-def _ls(app: App, values: Values, words: list[str]) -> None:
-    networks = app.client.get("/networks", {"filters": values.filters() or None})
-    networks.sort(key=lambda network: natural_key(str(network.get("Name") or "")))
-    truncate = not values.on("no-trunc")
-    show_records(
-        app,
-        NetworkRecord,
-        [NetworkRecord(network, truncate=truncate) for network in networks],
-        values.text("format"),
-        columns=("ID", "Name", "Driver", "Scope"),
-        quiet="ID" if values.on("quiet") else "",
-    )
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def connect_body(values: Values, container: str) -> dict[str, Any]:
@@ -95,25 +73,6 @@ def _rm(app: App, values: Values, words: list[str]) -> None:
         raise Quit(1)
 
 
-LS = Command(
-    "ls",
-    _ls,
-    summary="List networks",
-    usage="[OPTIONS]",
-    arity=NONE,
-    flags=(
-        Flag(
-            "filter",
-            "Filter by dangling, driver, id, label, name, scope or type (custom, builtin)",
-            kind=FILTER,
-            short="f",
-        ),
-        FORMAT,
-        NO_TRUNC,
-        Flag("quiet", "Only display network IDs", short="q"),
-    ),
-    examples=("carrick network ls", "carrick network ls --filter driver=bridge -q"),
-)
 CONNECT = Command(
     "connect",
     _connect,

@@ -1,5 +1,7 @@
 """`carrick port`: a container's published ports, and changing them while it runs."""
 
+from __future__ import annotations
+
 from carrick.doors.cli import registry
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command, Group
@@ -103,9 +105,14 @@ RM = Command(
     arity=Arity(1, None, "container", ""),
     flags=(Flag("publish", "Port to take back, as for add", kind=LIST, short="p", hidden=True),),
     own=True,
-    examples=("carrick port rm web 8081:80", "carrick port rm web 127.0.0.1:5353:53/udp"),
+    examples=(
+        "carrick port rm web 8081:80",
+        "carrick port rm web 127.0.0.1:5353:53/udp",
+        "carrick port rm web 80",
+    ),
     notes=(
-        "SPEC is as for 'add'. One without a host port takes back every publication of that container port."
+        "SPEC is as for 'add'. An empty host port ('80', '53/udp', '127.0.0.1::80') means all of them:"
+        " every published port of that container port is taken back."
     ),
 )
 PORT = Group(

@@ -1,27 +1,21 @@
 """The `prune` commands, each with a warning to confirm first."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
+from carrick.doors.cli.asking import confirm
 from carrick.doors.cli.command import NONE, Command
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import FILTER, Flag, Values
 from carrick.doors.cli.units import human_size
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
 _FORCE = Flag("force", "Do not prompt for confirmation", short="f")
 _FILTER = Flag("filter", "Limit to what matches (e.g. until=24h, label=key=value)", kind=FILTER)
-
-
-def confirm(app: App, question: str) -> None:
-    """Ask for a yes on standard input. Raises CliError for anything else."""
-    app.out.write(f"{question} [y/N] ")
-    app.out.flush()
-    answer = app.stdin.readline()
-    if not answer.endswith("\n"):
-        app.print("")
-    if answer.strip().lower() not in ("y", "yes"):
-        raise CliError("")
 
 
 def _filters(values: Values) -> dict[str, list[str]]:

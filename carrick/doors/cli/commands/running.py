@@ -1,9 +1,6 @@
 """`carrick run` and `carrick create`."""
 
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -16,6 +13,14 @@ from carrick.doors.cli.specs.run_flags import CREATE_FLAGS
 from carrick.doors.client.errors import ApiError, ApiNotFound
 from carrick.model.errors import CarrickError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from carrick.doors.client import Response
+
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "is a directory")
 
@@ -23,12 +28,15 @@ _NOT_EXECUTABLE = ("permission denied", "is a directory")
 def read_file(path: str) -> bytes:
     """Return a file's bytes. Raises ValueError with Docker's words."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise ValueError(f"open {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _absolute(path: str) -> str:
+    from pathlib import Path
+
     return str(Path(path).absolute().resolve())
 
 
@@ -58,12 +66,7 @@ def create(app: App, values: Values, body: Mapping[str, Any]) -> str:
         named = image if _is_id(image) else parse_image(image).with_default_tag()
     except ValueError as error:
         raise _usage_error(app, str(error)) from None
-    cidfile = Path(values.text("cidfile")) if values.given("cidfile") else None
-    if cidfile is not None and cidfile.exists():
-        raise _usage_error(
-            app,
-            f"container ID file found, make sure the other container isn't running or delete {cidfile}",
-        )
+    cidfile = _new_cidfile(app, values.text("cidfile")) if values.given("cidfile") else None
     policy = values.text("pull") or "missing"
     if policy == "always":
         _pull(app, values, named)
@@ -86,6 +89,18 @@ def create(app: App, values: Values, body: Mapping[str, Any]) -> str:
         except OSError as error:
             raise CliError(f"failed to create the container ID file: {error.strerror}", 125) from None
     return identity
+
+
+def _new_cidfile(app: App, text: str) -> Path:
+    from pathlib import Path
+
+    path = Path(text)
+    if path.exists():
+        raise _usage_error(
+            app,
+            f"container ID file found, make sure the other container isn't running or delete {path}",
+        )
+    return path
 
 
 def _is_id(image: str) -> bool:
@@ -142,8 +157,7 @@ def _run_attached(app: App, values: Values, body: dict[str, Any]) -> int:
             _start(app, identity)
         except CarrickError:
             if removed:
-                with suppress(CarrickError):
-                    answer.read()  # let the daemon finish the removal before we say it failed
+                _await_removal(answer)
             raise
         if tty:
             session.resize()
@@ -160,6 +174,14 @@ def _run_attached(app: App, values: Values, body: dict[str, Any]) -> int:
         return exit_status(answer) if ended else 0
     finally:
         answer.close()
+
+
+def _await_removal(answer: Response) -> None:
+    """Let the daemon finish the removal of what failed to start, before we say that it failed."""
+    try:
+        answer.read()
+    except CarrickError:
+        return
 
 
 def _start(app: App, identity: str) -> None:

@@ -1,5 +1,7 @@
 """`carrick completion`: the script that a shell loads to complete our commands."""
 
+from __future__ import annotations
+
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
 from carrick.doors.cli.errors import CliError
@@ -11,6 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 def _completion(app: App, values: Values, words: list[str]) -> None:
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
+    from carrick.doors.cli.click_tree import VARIABLE, ClickGroup
     from carrick.doors.cli.main import root_group
 
     class Bash(BashComplete):
@@ -24,7 +27,7 @@ def _completion(app: App, values: Values, words: list[str]) -> None:
     kind = kinds.get(words[0])
     if kind is None:
         raise CliError(f"unknown shell {words[0]!r}: must be one of {', '.join(_SHELLS)}", 2)
-    app.out.write(kind(root_group(), {}, "carrick", "_CARRICK_COMPLETE").source())
+    app.out.write(kind(ClickGroup(root_group()), {}, "carrick", VARIABLE).source())
 
 
 COMPLETION = Command(

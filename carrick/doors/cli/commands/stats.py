@@ -1,10 +1,10 @@
 """`carrick stats`: once, or again and again until interrupted."""
 
+from __future__ import annotations
+
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from carrick.doors.cli.app import App, is_terminal
 from carrick.doors.cli.command import Arity, Command
@@ -13,6 +13,11 @@ from carrick.doors.cli.listing import FORMAT, NO_TRUNC, show_records
 from carrick.doors.cli.paths import container_path
 from carrick.doors.cli.records.usage import UsageRecord
 from carrick.model.errors import CarrickError, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
 _REFRESH_S = 0.5

@@ -1,9 +1,10 @@
 """`carrick version`, `info`, `system df`."""
 
-import platform
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
+
+import os
+import sys
+import time
 
 from carrick import __version__
 from carrick.doors.cli.app import App
@@ -15,19 +16,24 @@ from carrick.doors.cli.records.disk import UsageRow, usage_rows
 from carrick.doors.cli.units import binary_size
 from carrick.model.errors import CarrickError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 API_VERSION = "1.48"
 _FORMAT = Flag("format", "Format the output: 'json', or a Go template", kind=STRING, short="f")
 
 
 def _client_version() -> dict[str, Any]:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    system = os.uname()
     return {
         "Version": __version__,
         "ApiVersion": API_VERSION,
         "DefaultAPIVersion": API_VERSION,
-        "PythonVersion": platform.python_version(),
-        "Os": platform.system().lower(),
-        "Arch": machine,
+        "PythonVersion": sys.version.partition(" ")[0],
+        "Os": system.sysname.lower(),
+        "Arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(system.machine, system.machine),
     }
 
 
@@ -177,16 +183,16 @@ def _df_verbose(app: App, answer: Mapping[str, Any]) -> None:
     from carrick.doors.cli.records.images import ImageRecord, image_records
     from carrick.doors.cli.records.networks import VolumeRecord
 
-    now = datetime.now(UTC)
+    now = time.time()
     images = answer.get("Images") or []
     app.print("Images space usage:\n")
     columns: tuple[str, ...] = ("Repository", "Tag", "ID", "CreatedSince", "Size")
     columns += ("SharedSize", "UniqueSize", "Containers")
-    records = image_records(images, digests=False, truncate=True, now=now)
+    records = image_records(images, digests=False, truncate=True, now_s=now)
     show_records(app, ImageRecord, records, "", columns=columns)
     app.print("\nContainers space usage:\n")
     containers = [
-        ContainerRecord({**entry, "SizeRootFs": 0}, truncate=True, now=now)
+        ContainerRecord({**entry, "SizeRootFs": 0}, truncate=True, now_s=now)
         for entry in answer.get("Containers") or ()
     ]
     columns = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")

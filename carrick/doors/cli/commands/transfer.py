@@ -1,9 +1,9 @@
 """Images in and out: pull, load, import, save."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
 
 from carrick.doors.cli.app import App, is_terminal
 from carrick.doors.cli.command import NONE, Arity, Command
@@ -13,6 +13,11 @@ from carrick.doors.cli.progress import show_progress
 from carrick.doors.cli.specs.images import ImageName, parse_image
 from carrick.doors.client import Response
 from carrick.doors.client.wire import encode_query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO, TextIO
 
 _PART = 256 * 1024
 _PLATFORM = Flag("platform", "Set platform if the image has several", kind=STRING)

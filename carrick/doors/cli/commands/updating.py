@@ -1,6 +1,6 @@
 """`carrick update`: the limits of a container that exists."""
 
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command
@@ -10,6 +10,10 @@ from carrick.doors.cli.flags import BYTES, DECIMAL, INT, STRING, Flag, Kind, Val
 from carrick.doors.cli.paths import container_path
 from carrick.doors.cli.specs.limits import parse_restart
 from carrick.doors.cli.units import parse_memory_swap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _NUMBERS = (
     ("blkio-weight", "BlkioWeight"),

@@ -1,5 +1,7 @@
 """`carrick volume create`, `ls`, `rm`."""
 
+from __future__ import annotations
+
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import NONE, Arity, Command
 from carrick.doors.cli.commands.targets import for_each

@@ -1,12 +1,15 @@
 """A container in `carrick ps`."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from carrick.doors.cli.records.text import ago, ellipsis, joined, quoted, short_id, since_epoch
 from carrick.doors.cli.template.values import Method, Record
 from carrick.doors.cli.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, ClassVar
 
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
@@ -17,10 +20,10 @@ class ContainerRecord(Record):
 
     TYPE = "*formatter.ContainerContext"
 
-    def __init__(self, data: Mapping[str, Any], *, truncate: bool, now: datetime) -> None:
+    def __init__(self, data: Mapping[str, Any], *, truncate: bool, now_s: float) -> None:
         self.data = data
         self.truncate = truncate
-        self.now = now
+        self.now_s = now_s
 
     def _names(self) -> str:
         names = [name.removeprefix("/") for name in self.data.get("Names") or ()]
@@ -78,7 +81,7 @@ class ContainerRecord(Record):
         "Image": _image,
         "Command": _command,
         "CreatedAt": lambda self: since_epoch(self.data.get("Created") or 0),
-        "RunningFor": lambda self: ago(self.data.get("Created") or 0, self.now),
+        "RunningFor": lambda self: ago(self.data.get("Created") or 0, self.now_s),
         "Ports": lambda self: ports_text(self.data.get("Ports") or ()),
         "State": lambda self: str(self.data.get("State") or ""),
         "Status": lambda self: str(self.data.get("Status") or ""),

@@ -1,10 +1,14 @@
 """Disk usage, in `carrick system df`."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from carrick.doors.cli.template.values import Record
 from carrick.doors.cli.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, ClassVar
 
 
 class UsageRow(Record):

@@ -1,12 +1,15 @@
 """Images and their layers, in `carrick images` and `carrick history`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from carrick.doors.cli.records.text import ago, ellipsis, short_id, since_epoch
 from carrick.doors.cli.template.values import Record
 from carrick.doors.cli.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, ClassVar
 
 _NONE = "<none>"
 _CREATED_BY_WIDTH = 45
@@ -33,14 +36,14 @@ class ImageRecord(Record):
         digest: str,
         *,
         truncate: bool,
-        now: datetime,
+        now_s: float,
     ) -> None:
         self.data = data
         self.repository = repository
         self.tag = tag
         self.digest = digest
         self.truncate = truncate
-        self.now = now
+        self.now_s = now_s
 
     def _id(self) -> str:
         identity = str(self.data.get("Id") or "")
@@ -51,7 +54,7 @@ class ImageRecord(Record):
         "Tag": lambda self: self.tag,
         "Digest": lambda self: self.digest,
         "ID": _id,
-        "CreatedSince": lambda self: ago(self.data.get("Created") or 0, self.now),
+        "CreatedSince": lambda self: ago(self.data.get("Created") or 0, self.now_s),
         "CreatedAt": lambda self: since_epoch(self.data.get("Created") or 0),
         "Size": lambda self: human_size(self.data.get("Size") or 0, 3),
         "Containers": lambda self: _count(self.data.get("Containers")),
@@ -77,7 +80,7 @@ def _unique_size(data: Mapping[str, Any]) -> str:
 
 
 def image_records(
-    images: Sequence[Mapping[str, Any]], *, digests: bool, truncate: bool, now: datetime
+    images: Sequence[Mapping[str, Any]], *, digests: bool, truncate: bool, now_s: float
 ) -> Iterator[ImageRecord]:
     """Yield a record for each name of each image, in the daemon's order."""
     for image in images:
@@ -94,7 +97,7 @@ def image_records(
         if not rows:
             rows = [(repository, _NONE, digest) for repository, digest in by_repository.items()]
         for repository, tag, digest in rows or [(_NONE, _NONE, _NONE)]:
-            yield ImageRecord(image, repository, tag, digest, truncate=truncate, now=now)
+            yield ImageRecord(image, repository, tag, digest, truncate=truncate, now_s=now_s)
             if not digests and tag == _NONE:
                 break
 
@@ -104,17 +107,19 @@ class LayerRecord(Record):
 
     TYPE = "*formatter.historyContext"
 
-    def __init__(self, data: Mapping[str, Any], *, truncate: bool, human: bool, now: datetime) -> None:
+    def __init__(self, data: Mapping[str, Any], *, truncate: bool, human: bool, now_s: float) -> None:
         self.data = data
         self.truncate = truncate
         self.human = human
-        self.now = now
+        self.now_s = now_s
 
     def _id(self) -> str:
         identity = str(self.data.get("Id") or "")
         return short_id(identity) if self.truncate else identity
 
     def _created_at(self) -> str:
+        from datetime import UTC, datetime
+
         seconds = self.data.get("Created") or 0
         moment = datetime.fromtimestamp(seconds, UTC).astimezone()
         return moment.isoformat().replace("+00:00", "Z")
@@ -122,7 +127,7 @@ class LayerRecord(Record):
     def _created_since(self) -> str:
         if not self.human:
             return self._created_at()
-        return ago(self.data.get("Created") or 0, self.now)
+        return ago(self.data.get("Created") or 0, self.now_s)
 
     def _created_by(self) -> str:
         text = str(self.data.get("CreatedBy") or "").replace("\t", " ")

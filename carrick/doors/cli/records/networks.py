@@ -1,11 +1,15 @@
 """Networks and volumes, as their list commands print them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from carrick.doors.cli.records.text import go_nano_time, joined, short_id
 from carrick.doors.cli.template.values import Method, Record
 from carrick.doors.cli.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar
 
 
 def _switch(value: Any) -> str:

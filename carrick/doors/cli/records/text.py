@@ -1,11 +1,14 @@
 """Small pieces that several records share. Pure."""
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.units import go_time, human_duration, parse_time
+from carrick.doors.client.jsontext import quote_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 def short_id(value: str) -> str:
@@ -20,7 +23,7 @@ def ellipsis(text: str, size: int) -> str:
 
 def quoted(text: str) -> str:
     """Return `text` in double quotes, with the escapes of a Go string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")
+    return quote_text(text).replace("\x7f", "\\x7f")
 
 
 def joined(labels: Mapping[str, Any] | None) -> str:
@@ -30,20 +33,22 @@ def joined(labels: Mapping[str, Any] | None) -> str:
 
 def since_epoch(seconds: float) -> str:
     """Return a Unix time as Go prints it, in the machine's zone."""
+    from datetime import UTC, datetime
+
     return go_time(datetime.fromtimestamp(seconds, UTC).astimezone())
 
 
-def ago(seconds: float, now: datetime) -> str:
-    """Return how long ago a Unix time is; nothing for Go's zero time."""
+def ago(seconds: float, now_s: float) -> str:
+    """Return how long before `now_s` a Unix time is; nothing for Go's zero time."""
     if seconds <= 0:
         return "N/A"
-    return f"{human_duration(now.timestamp() - seconds)} ago"
+    return f"{human_duration(now_s - seconds)} ago"
 
 
-def rfc3339_ago(text: str, now: datetime) -> str:
-    """Return how long ago a time of the API's is."""
+def rfc3339_ago(text: str, now_s: float) -> str:
+    """Return how long before `now_s` a time of the API's is."""
     moment = parse_time(text)
-    return "" if moment is None else ago(moment.timestamp(), now)
+    return "" if moment is None else ago(moment.timestamp(), now_s)
 
 
 def go_nano_time(text: str) -> str:

@@ -1,11 +1,15 @@
 """What containers use, in `carrick stats`."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from carrick.doors.cli.records.text import ellipsis, short_id
 from carrick.doors.cli.template.values import Record
 from carrick.doors.cli.units import binary_size, human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar
 
 _NAME_WIDTH = 20
 _UNKNOWN = "--"

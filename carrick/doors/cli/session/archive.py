@@ -4,13 +4,18 @@ What comes out of a container is not to be trusted: nothing is written outside t
 whatever names and links the stream holds (tarfile's `tar` filter, PEP 706).
 """
 
+from __future__ import annotations
+
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from carrick.doors.cli.errors import CliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
 
 _PART = 128 * 1024
 

@@ -1,7 +1,8 @@
 """A session with a container's main process or with an exec: attach, signals, size, detaching."""
 
+from __future__ import annotations
+
 import signal
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from carrick.doors.cli.app import App, is_terminal
@@ -12,6 +13,10 @@ from carrick.doors.cli.session.streams import Ends, carry
 from carrick.doors.cli.session.terminal import RawMode, SignalInbox, window_size
 from carrick.doors.client import Client, Hijacked, Response
 from carrick.model.errors import CarrickError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What a terminal or a supervisor sends on purpose. SIGTSTP is left to stop the client itself.
 _FORWARDED = (

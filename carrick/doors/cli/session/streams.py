@@ -4,23 +4,26 @@ One select loop, never blocking on the connection: a container that writes while
 written to (`cat`) must not stall. The end of our input half-closes; output goes on.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import BinaryIO
 
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.session.detach import DetachFilter
 from carrick.doors.cli.session.terminal import SignalInbox
 from carrick.doors.client import Hijacked
-from carrick.doors.client.frames import STDERR, STDOUT, SYSTEM_ERROR, FrameDecoder
+from carrick.doors.client.frames import STDERR, STDOUT, SYSTEM_ERROR, FrameDecoder, error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
 
 _READ_SIZE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Ends:
     """Our ends of a session. `stdin` is a descriptor or None; output goes to `out` and `err`.
 
@@ -28,10 +31,13 @@ class Ends:
     frames.
     """
 
-    stdin: int | None
-    out: BinaryIO | None
-    err: BinaryIO | None
-    raw: bool
+    __slots__ = ("err", "out", "raw", "stdin")
+
+    def __init__(self, stdin: int | None, out: BinaryIO | None, err: BinaryIO | None, raw: bool) -> None:
+        self.stdin = stdin
+        self.out = out
+        self.err = err
+        self.raw = raw
 
 
 def carry(
@@ -89,8 +95,7 @@ def _deliver(data: bytes, decoder: FrameDecoder | None, ends: Ends) -> None:
         return
     for kind, payload in decoder.feed(data):
         if kind == SYSTEM_ERROR:
-            text = payload.decode("utf-8", "replace").strip()
-            raise CliError(f"error from daemon in stream: {text}")
+            raise CliError(error_text(payload))
         target = ends.err if kind == STDERR else ends.out if kind == STDOUT else None
         if target is not None:
             _write(target, payload)

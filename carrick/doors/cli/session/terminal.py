@@ -1,12 +1,15 @@
 """The terminal: raw mode and its undoing, size, and signals as something to select on."""
 
+from __future__ import annotations
+
 import os
 import signal
-import socket
-import threading
-from collections.abc import Iterable
-from types import FrameType, TracebackType
-from typing import Any, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType, TracebackType
+    from typing import Any, Self
 
 
 class RawMode:
@@ -49,7 +52,7 @@ def window_size(descriptor: int) -> tuple[int, int] | None:
 
 
 class SignalInbox:
-    """Signals as bytes on a socket, so that a select loop handles them in its own turn.
+    """Signals as bytes in a pipe, so that a select loop handles them in its own turn.
 
     Only the main thread may receive signals; elsewhere the inbox stays empty.
     """
@@ -58,16 +61,19 @@ class SignalInbox:
         self._numbers = tuple(numbers)
         self._previous: dict[signal.Signals, Any] = {}
         self._old_wakeup = -1
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        self._active = threading.current_thread() is threading.main_thread()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._active = False
 
     def __enter__(self) -> Self:
-        if self._active:
-            for number in self._numbers:
-                self._previous[number] = signal.signal(number, _ignore)
-            self._old_wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        try:
+            self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        except ValueError:
+            return self  # not the main thread
+        self._active = True
+        for number in self._numbers:
+            self._previous[number] = signal.signal(number, _ignore)
         return self
 
     def __exit__(
@@ -77,25 +83,25 @@ class SignalInbox:
         trace: TracebackType | None,
     ) -> None:
         if self._active:
-            signal.set_wakeup_fd(self._old_wakeup)
             for number, previous in self._previous.items():
                 signal.signal(number, previous)
-        self._reader.close()
-        self._writer.close()
+            signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._reader)
+        os.close(self._writer)
 
     def fileno(self) -> int:
         """Return the descriptor, for select."""
-        return self._reader.fileno()
+        return self._reader
 
     def take(self) -> list[signal.Signals]:
         """Return the signals that have come, in order, without waiting."""
         try:
-            data = self._reader.recv(4096)
+            data = os.read(self._reader, 4096)
         except BlockingIOError:
             return []
-        # The wake-up socket carries every signal that Python handles, not only ours.
+        # The wake-up pipe carries every signal that Python handles, not only ours.
         return [number for code in data if (number := signal.Signals(code)) in self._previous]
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: the number is on the wake-up socket already."""
+    """Do nothing: the number is in the wake-up pipe already."""

@@ -4,9 +4,7 @@ The body holds what was asked for; what was not is left to the daemon's defaults
 with Docker's words. Files are read through the `Surroundings`, so that this needs none of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Values
 from carrick.doors.cli.specs.environment import fill_in, parse_pairs_file, to_map
@@ -15,14 +13,26 @@ from carrick.doors.cli.specs.mounts import split_tmpfs, split_volumes
 from carrick.doors.cli.specs.networks import Attachment, check_mac, networking_config
 from carrick.doors.cli.specs.ports import parse_expose, parse_publishes
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
-@dataclass(frozen=True, slots=True)
+
 class Surroundings:
     """What a command line refers to: the environment, files, the working directory."""
 
-    environ: Mapping[str, str]
-    read_file: Callable[[str], bytes]
-    absolute: Callable[[str], str]
+    __slots__ = ("absolute", "environ", "read_file")
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        read_file: Callable[[str], bytes],
+        absolute: Callable[[str], str],
+    ) -> None:
+        self.environ = environ
+        self.read_file = read_file
+        self.absolute = absolute
 
 
 def build_body(values: Values, image: str, command: Sequence[str], around: Surroundings) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """`--env`, `--env-file`, `--label`, `--label-file`: pairs and the files that hold them."""
 
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 def _check_env(text: str) -> str:
@@ -19,6 +22,8 @@ def _check_label(text: str) -> str:
 
 
 def _check_address(text: str) -> str:
+    from ipaddress import ip_address
+
     try:
         ip_address(text.strip())
     except ValueError:
@@ -39,6 +44,8 @@ def parse_extra_host(text: str) -> str:
         return f"{name}:{address}"
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
+    from ipaddress import ip_address
+
     try:
         ip_address(address)
     except ValueError:

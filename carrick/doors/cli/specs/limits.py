@@ -1,10 +1,13 @@
 """Limits and policies: `--ulimit`, `--device`, `--restart`, `--sysctl` and their like."""
 
-import re
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 _ULIMITS = frozenset(
     (
@@ -16,8 +19,11 @@ _SYSCTLS = frozenset(
     f"kernel.{name}"
     for name in (*("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"),)
 )
-_DEVICE_RULE = re.compile(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", re.ASCII)
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+
+
+def _is_integer(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= 18
 
 
 def parse_ulimit(text: str) -> dict[str, Any]:
@@ -32,7 +38,7 @@ def parse_ulimit(text: str) -> dict[str, Any]:
         raise ValueError(f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")
     values = []
     for part in parts:
-        if not _INTEGER.fullmatch(part):
+        if not _is_integer(part):
             raise ValueError(f'strconv.ParseInt: parsing "{part}": invalid syntax')
         values.append(int(part))
     soft, hard = values[0], values[-1]
@@ -78,7 +84,9 @@ def parse_device(text: str) -> dict[str, str]:
 
 
 def _check_device_rule(text: str) -> str:
-    if not _DEVICE_RULE.fullmatch(text):
+    import re
+
+    if not re.fullmatch(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", text, re.ASCII):
         raise ValueError(f"invalid device cgroup format '{text}'")
     return text
 
@@ -106,7 +114,7 @@ def parse_restart(text: str) -> dict[str, Any]:
         raise ValueError("invalid restart policy format: no policy provided before colon")
     retries = 0
     if count:
-        if not _INTEGER.fullmatch(count):
+        if not _is_integer(count):
             raise ValueError("invalid restart policy format: maximum retry count must be an integer")
         retries = int(count)
     return {"Name": name, "MaximumRetryCount": retries}

@@ -1,10 +1,14 @@
 """`-v`, `--mount` and `--tmpfs`."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Kind, split_csv
 from carrick.doors.cli.units import parse_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 _TRUE = frozenset(("1", "t", "true", "yes", "y"))
 _FALSE = frozenset(("0", "f", "false", "no", "n"))

@@ -1,16 +1,20 @@
 """The body of POST /networks/create, and what the command line itself refuses (reference, 1). Pure."""
 
-from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Values
 from carrick.doors.cli.specs.environment import to_map
 
-_Network = IPv4Network | IPv6Network
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from ipaddress import IPv4Network, IPv6Network
+    from typing import Any
 
 
-def _subnet(text: str) -> _Network:
+def _subnet(text: str) -> IPv4Network | IPv6Network:
+    from ipaddress import ip_network
+
     try:
         if "/" not in text:
             raise ValueError
@@ -25,6 +29,8 @@ def _holds(subnet: str, text: str) -> bool:
     if "/" in text:
         inner = _subnet(text)
         return inner.version == outer.version and inner.network_address in outer
+    from ipaddress import ip_address
+
     try:
         address = ip_address(text)
     except ValueError:

@@ -4,31 +4,62 @@ The long form is `name=front,alias=web,ip=10.0.0.2,…`. Values keep their case:
 Docker's command line does, makes names with capitals unusable.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import Kind, split_csv
 
-_LONG_FORM = re.compile(r"\w+=\w+(,\w+=\w+)*")
-_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{4}(\.[0-9a-fA-F]{4}){2}")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_MAC = r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{4}(\.[0-9a-fA-F]{4}){2}"
 _BUILT_IN = frozenset(("default", "bridge", "host", "none", "private", ""))
 
 
-@dataclass(frozen=True, slots=True)
 class Attachment:
-    """One network of a container's, and how the container is to appear on it."""
+    """One network of a container's, and how the container is to appear on it.
 
-    target: str
-    aliases: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
-    ipv4: str = ""
-    ipv6: str = ""
-    link_local: tuple[str, ...] = ()
-    mac: str = ""
-    driver_options: tuple[tuple[str, str], ...] = ()
-    gateway_priority: int = 0
+    A value, and no dataclass: every `run` makes one (see `carrick.doors.cli`).
+    """
+
+    __slots__ = (
+        *("aliases", "driver_options", "gateway_priority", "ipv4", "ipv6", "link_local", "links"),
+        *("mac", "target"),
+    )
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        aliases: tuple[str, ...] = (),
+        links: tuple[str, ...] = (),
+        ipv4: str = "",
+        ipv6: str = "",
+        link_local: tuple[str, ...] = (),
+        mac: str = "",
+        driver_options: tuple[tuple[str, str], ...] = (),
+        gateway_priority: int = 0,
+    ) -> None:
+        self.target = target
+        self.aliases = aliases
+        self.links = links
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self.link_local = link_local
+        self.mac = mac
+        self.driver_options = driver_options
+        self.gateway_priority = gateway_priority
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Attachment):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Attachment({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
     @property
     def is_user_defined(self) -> bool:
@@ -36,9 +67,23 @@ class Attachment:
         return self.target not in _BUILT_IN and not self.target.startswith("container:")
 
 
+def _is_long_form(text: str) -> bool:
+    """Say whether an equals sign stands between two word characters, which no name has."""
+    before, separator, after = text.partition("=")
+    while separator:
+        if _is_word(before[-1:]) and _is_word(after[:1]):
+            return True
+        before, separator, after = after.partition("=")
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
 def parse_network(text: str) -> Attachment:
     """Return the attachment of one `--network`. Raises ValueError."""
-    if not _LONG_FORM.search(text):
+    if not _is_long_form(text):
         return Attachment(text)
     many: dict[str, list[str]] = {"alias": [], "link-local-ip": []}
     single: dict[str, str] = {}
@@ -71,7 +116,8 @@ def parse_network(text: str) -> Attachment:
 
 
 def _priority(text: str) -> int:
-    if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
         raise ValueError(
             f"invalid gw-priority ({text}): value must be an integer: "
             f'strconv.ParseInt: parsing "{text}": invalid syntax'
@@ -93,7 +139,9 @@ NETWORK = Kind("network", parse_network, many=True)
 
 def check_mac(text: str) -> str:
     """Return a MAC address as it stands. Raises ValueError."""
-    if not _MAC.fullmatch(text):
+    import re
+
+    if not re.fullmatch(_MAC, text):
         raise ValueError(f"{text} is not a valid mac address")
     return text
 
@@ -112,8 +160,8 @@ def merge_container_flags(first: Attachment, flags: Attachment) -> Attachment:
     ):
         if own and given:
             raise ValueError(f"conflicting options: cannot specify both {flag} and per-network {word}")
-    return replace(
-        first,
+    return Attachment(
+        first.target,
         aliases=first.aliases or flags.aliases,
         # On the default network links are the container's, not the endpoint's.
         links=flags.links if first.is_user_defined else (),
@@ -121,6 +169,8 @@ def merge_container_flags(first: Attachment, flags: Attachment) -> Attachment:
         ipv6=first.ipv6 or flags.ipv6,
         link_local=first.link_local or flags.link_local,
         mac=first.mac or flags.mac,
+        driver_options=first.driver_options,
+        gateway_priority=first.gateway_priority,
     )
 
 

@@ -4,11 +4,13 @@ The forms: `[[hostIP:][hostPort[-end]]:]containerPort[-end][/protocol]`, an IPv6
 without brackets, and the long form `published=…,target=…,protocol=…` (reference, section 2).
 """
 
-import re
-from collections.abc import Iterable
-from ipaddress import ip_address
+from __future__ import annotations
 
 from carrick.doors.cli.flags import split_csv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Bindings = dict[str, list[dict[str, str]]]
 """`{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`"""
@@ -30,7 +32,7 @@ def parse_port_range(text: str) -> tuple[int, int]:
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"\d+", text, re.ASCII):
+    if not (text.isascii() and text.isdigit()):
         raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
     if len(text) > 20 or int(text) > 65535:
         raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
@@ -87,6 +89,8 @@ def _address(text: str) -> str:
         if not text.endswith("]"):
             raise ValueError(f"invalid IP address {text}: missing ']' in address")
         text = text[1:-1]
+    from ipaddress import ip_address
+
     try:
         ip_address(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """The flags that `run` and `create` share: what a container is to be."""
 
-from typing import Any
+from __future__ import annotations
 
 from carrick.doors.cli.flags import (
     BOOL,
@@ -19,6 +19,10 @@ from carrick.doors.cli.specs.limits import DEVICE_RULE, SYSCTL, ULIMIT
 from carrick.doors.cli.specs.mounts import MOUNT
 from carrick.doors.cli.specs.networks import NETWORK
 from carrick.doors.cli.units import parse_memory_swap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SWAP = Kind("bytes", parse_memory_swap, default=0)
 

@@ -4,16 +4,18 @@ JSON's values stand for Go's maps, slices, strings, numbers, booleans and nil. A
 for one of Docker's formatting contexts: its fields are computed when they are asked for.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
-from typing import Any, ClassVar
+from __future__ import annotations
 
+from carrick.doors.client import jsontext
 from carrick.model.errors import CarrickError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, ClassVar
+
 _MAX_WIDTH = 10_000
-_VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?", re.DOTALL)
+_VERB = r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?"
 
 
 class TemplateError(CarrickError):
@@ -49,6 +51,8 @@ class Record:
 
 def to_json(value: Any) -> str:
     """Return `value` as Docker prints JSON: on one line, a Record as its fields."""
+    import json
+
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
@@ -116,6 +120,9 @@ def _digits(value: int) -> str:
 
 
 def _show_float(value: float) -> str:
+    import re
+    from math import isfinite
+
     if not isfinite(value):
         return {"inf": "+Inf", "-inf": "-Inf"}.get(str(value), "NaN")
     if value == int(value) and abs(value) < 1e21:
@@ -126,6 +133,8 @@ def _show_float(value: float) -> str:
 
 def format_values(layout: str, values: Sequence[Any]) -> str:
     """Return `printf`, with Go's verbs and Go's way of marking what does not fit."""
+    import re
+
     queue = list(values)
 
     def number() -> int:
@@ -155,7 +164,7 @@ def format_values(layout: str, values: Sequence[Any]) -> str:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         return text.zfill(width) if "0" in flags and numeric else text.rjust(width)
 
-    text = _VERB.sub(replace, layout)
+    text = re.sub(_VERB, replace, layout, flags=re.DOTALL)
     if queue:
         extra = ", ".join(f"{type_name(value)}={show(value, nested=True)}" for value in queue)
         text += f"%!(EXTRA {extra})"
@@ -172,7 +181,7 @@ def _verb(verb: str, value: Any, flags: str, precision: int) -> str | None:
             return None
         return text[:precision] if precision >= 0 and verb == "s" else text
     if verb == "q" and isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return jsontext.quote_text(value)
     if verb == "q" and whole and 0 <= value <= 0x10FFFF:
         return f"'{chr(value)}'"
     if verb == "t" and isinstance(value, bool):

@@ -22,7 +22,7 @@ class DriverCapabilities:
 
     `addressed`: endpoints get addresses from pools. `published`: ports can be published by NAT.
     `gateway`: the host is the gateway, so a pool needs a gateway address. `singleton`: there is one
-    predefined network. `default_gateway`: without one given, the first address becomes the gateway.
+    predefined network. `needs`: kinds of links that the kernel must have, probed when a network is made.
     """
 
     scope: Scope = Scope.LOCAL
@@ -30,6 +30,7 @@ class DriverCapabilities:
     published: bool = False
     gateway: bool = False
     singleton: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ class MacvlanDriver(_ChildDriver):
     """Children with MAC addresses of their own."""
 
     name = "macvlan"
+    capabilities = DriverCapabilities(needs=("macvlan",))
     dummy_prefix = "dm"
 
     def parse_options(self, network: Network) -> ChildOptions:
@@ -202,6 +203,7 @@ class IpvlanDriver(_ChildDriver):
     """Children that share the parent's MAC address; in the l3 modes the host routes for them."""
 
     name = "ipvlan"
+    capabilities = DriverCapabilities(needs=("ipvlan",))
     dummy_prefix = "di"
 
     def parse_options(self, network: Network) -> ChildOptions:

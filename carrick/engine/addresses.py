@@ -15,11 +15,12 @@ from ..domains.ipam import (
     Lease,
     LeaseChange,
     Pool,
+    PoolFull,
     PoolId,
     PoolState,
     complete_pool,
 )
-from ..model.errors import InvalidRequest
+from ..model.errors import Failed, InvalidRequest, NotFound
 from ..model.networks import Network, PoolConfig
 from .clock import Clock
 from .state import State, Write
@@ -131,7 +132,10 @@ class Addresses:
                         f"invalid endpoint settings:\nno configured subnet contains IP address {asked}"
                     )
                 continue
-            allocator = self._allocators[pool_id(network.id, version)]
+            allocator = self._allocators.get(pool_id(network.id, version))
+            if allocator is None:
+                # It was removed while the caller waited for its turn.
+                raise NotFound(f"network {network.name} not found")
             change = self._plan(allocator, owner, asked)
             assert change.lease is not None  # plan_allocate raises where it cannot give one
             transaction.add(allocator, change)
@@ -144,6 +148,9 @@ class Addresses:
             return allocator.plan_allocate(owner, now=now, address=ip_address(asked) if asked else None)
         except InvalidRequest as error:
             raise InvalidRequest(f"invalid endpoint settings:\n{error.message}") from error
+        except PoolFull as error:
+            # A plain failure for Docker's clients, which do not try again at a 503.
+            raise Failed(error.message, remedy=error.remedy) from error
 
     def release(self, network: Network, owner: str, transaction: Transaction) -> None:
         """Plan the end of an owner's leases on a network; none is no error."""

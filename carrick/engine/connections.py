@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..model.errors import Denied, Failed, InvalidRequest, NotFound
 from ..model.networks import EndpointSettings, Network, Sandbox
+from .checks import check_settings
 from .events import EventBus
 from .ports import PortService
 from .sandboxes import SandboxService
@@ -21,6 +22,7 @@ class ConnectionService:
         self._events = events
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings) -> None:
+        check_settings(settings)
         network = self._state.find_network(reference)
         record = self._state.find_container(container)
         async with self._state.lock(record.id):

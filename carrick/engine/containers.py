@@ -25,6 +25,7 @@ from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFo
 from ..model.ids import ContainerId, SandboxId, short
 from ..model.networks import Sandbox
 from . import filters as filtering
+from .checks import check_container, check_settings
 from .clock import Clock, as_datetime, new_id
 from .events import EventBus
 from .execs import ExecService
@@ -90,7 +91,10 @@ class ContainerService:
         if not config.command:
             raise InvalidRequest("no command specified")
         host = request.host_config
+        check_container(config, host)
         attachments, host = self._networking(request)
+        for attachment in attachments:
+            check_settings(attachment.settings)
         container_id = ContainerId(new_id())
         config = replace(config, hostname=config.hostname or _default_hostname(container_id, host))
         async with self._state.lock("container names"):

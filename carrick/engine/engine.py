@@ -91,6 +91,7 @@ class CarrickEngine:
         resolver_is_up: Callable[[], bool] = lambda: True,
         holder_is_up: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._clock = clock
         self._runtime = runtime
         self._image_store = images
         self._tasks = TaskOwner()
@@ -244,8 +245,11 @@ class CarrickEngine:
 
     async def _watch_drift(self) -> None:
         pause = _DRIFT_PAUSE_S
+        repaired_at = self._clock.monotonic()
         while True:
             await self._changed.wait()
+            if self._clock.monotonic() - repaired_at > 2 * pause:
+                pause = _DRIFT_PAUSE_S
             # What changes comes in crowds (a firewall's reload); and whoever changes for ever is
             # answered ever less often.
             await asyncio.sleep(pause)
@@ -256,7 +260,8 @@ class CarrickEngine:
                 repaired = [*repaired, *await self.reconciler.inspect_sandboxes()]
             except Exception:
                 _log.exception("repairing after drift failed")
-            pause = min(pause * 2, 10.0) if repaired else _DRIFT_PAUSE_S
+            pause = min(pause * 2, 5.0) if repaired else _DRIFT_PAUSE_S
+            repaired_at = self._clock.monotonic()
 
     async def _inspect_regularly(self) -> None:
         while True:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal as signals
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -236,7 +236,8 @@ class Lifecycle:
             exit_code=code,
             error=str(error),
         )
-        await self._state.save(Write(containers=[replace(current, state=state, wanted=False)]))
+        wanted = current.wanted and _restarts_on_boot(current)
+        await self._state.save(Write(containers=[replace(current, state=state, wanted=wanted)]))
         if current.host_config.auto_remove:
             self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
 
@@ -266,10 +267,21 @@ class Lifecycle:
             for endpoint in sandbox.endpoints:
                 self._emit_network(record, endpoint.network_id, "disconnect")
         await self._runtime.release(record.id)
-        joined = record.sandbox_id if record.host_config.network_mode.startswith("container:") else None
-        if joined is not None and not (sandbox and sandbox.active) and not self._others_in(joined, record):
-            # The last companion turns off the light: the container whose namespace it was is gone already.
-            await self._sandboxes.let_go(joined)
+        if record.host_config.network_mode.startswith("container:"):
+            await self._leave_namespace(record)
+
+    async def _leave_namespace(self, record: ContainerRecord) -> None:
+        """The last one out of a namespace whose own container does not run turns off the light."""
+        sandbox_id = record.sandbox_id
+        if sandbox_id is None or not await self._sandboxes.has_namespace(sandbox_id):
+            return
+        owner = ContainerId(sandbox_id)
+        # The owner must not start meanwhile; a container's own lock is held already.
+        async with nullcontext() if owner == record.id else self._state.lock(owner):
+            sandbox = self._state.sandboxes.get(sandbox_id)
+            is_active = sandbox is not None and sandbox.active
+            if not is_active and not self._others_in(sandbox_id, record):
+                await self._sandboxes.let_go(sandbox_id)
 
     def _others_in(self, sandbox_id: SandboxId, record: ContainerRecord) -> bool:
         """Whether other running containers are in the sandbox (`container:ID`): then its namespace stays."""
@@ -300,8 +312,11 @@ class Lifecycle:
                 return
             await self.ended(record, event)
 
-    async def ended(self, record: ContainerRecord, event: ExitEvent) -> None:
-        """Record an exit, give everything back, and do what the restart policy says. Lock held."""
+    async def ended(self, record: ContainerRecord, event: ExitEvent, *, restart_now: bool = True) -> None:
+        """Record an exit, give everything back, and do what the restart policy says. Lock held.
+
+        Without `restart_now` a container that is to restart waits for `restart_after_boot`.
+        """
         state = replace(
             record.state,
             status=ContainerStatus.EXITED,
@@ -320,12 +335,15 @@ class Lifecycle:
         elif not record.host_config.auto_remove:
             record = replace(record, wanted=record.wanted and _restarts_on_boot(record))
         await self._state.save(Write(containers=[record]))
+        # Two that end at the same moment each leave it to the other, until here.
+        await self._leave_namespace(record)
         self._emit(record, "die", exitCode=str(event.exit_code))
         for waiter in self._exit_waiters.pop(record.id, set()):
             if not waiter.done():
                 waiter.set_result(event.exit_code)
         if restarts:
-            self._schedule_restart(record)
+            if restart_now:
+                self._schedule_restart(record)
         elif record.host_config.auto_remove:
             self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
 

@@ -25,7 +25,15 @@ from ..drivers import bridge
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
-from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, KernelRefused, NotFound
+from ..model.errors import (
+    CarrickError,
+    Conflict,
+    Denied,
+    InvalidRequest,
+    KernelRefused,
+    NotFound,
+    Unsupported,
+)
 from ..model.ids import NetworkId, short
 from ..model.networks import Network, PoolConfig, Scope
 from ..model.steps import Nft, Plan, Step
@@ -153,6 +161,12 @@ class NetworkService:
             )
         if network.driver == "bridge" and request.ingress:
             raise Denied("ingress networks need a cluster: create it with the overlay driver")
+        for kind in driver.capabilities.needs:
+            if not await self._kernel.supports(kind):
+                raise Unsupported(
+                    f"this kernel has no {kind} links, which driver {network.driver} needs",
+                    remedy=f"load the kernel's {kind} module, or use the bridge driver",
+                )
         network = replace(network, scope=driver.capabilities.scope)
         others = tuple(self._state.networks.values())
         view = await self._host.refresh()
@@ -279,22 +293,30 @@ class NetworkService:
         self._names.put_network(network)
 
     async def _unmake(self, network: Network) -> list[Exception]:
-        """Remove a network from the kernel and the store, going on after errors."""
-        errors: list[Exception] = []
-        if not network.config_only and network.driver in self._drivers:
-            driver = self._drivers.get(network.driver)
-            view = await self._host.refresh()
-            others = tuple(item for item in self._state.networks.values() if item.id != network.id)
-            steps: list[Step] = []
-            rules = driver.firewall_rules(network)
-            if rules is not None:
-                steps.append(Nft(tuple(render_remove_network(self._config.name, rules))))
-            steps += driver.plan_network_removal(network, others, view).steps
-            errors = await self._kernel.remove(steps)
+        """Remove a network from the records, then from the kernel, going on after errors.
+
+        In this order, because what bears our mark and is in no record is removed by the next daemon as well;
+        and whoever comes to connect now finds no network.
+        """
         write = Write(gone_networks=[network.id])
         async with self._addresses.transaction(write) as transaction:
+            self._check_unused(network)
+            # Containers that do not run lose the address they kept on a network that goes (as in Docker).
+            write.sandboxes += [
+                replace(sandbox, endpoints=tuple(e for e in sandbox.endpoints if e.network_id != network.id))
+                for sandbox, _ in self._state.endpoints_on(network.id)
+            ]
             self._addresses.tear_down(network, transaction)
-        return errors
+        if network.config_only or network.driver not in self._drivers:
+            return []
+        driver = self._drivers.get(network.driver)
+        view = await self._host.refresh()
+        steps: list[Step] = []
+        rules = driver.firewall_rules(network)
+        if rules is not None:
+            steps.append(Nft(tuple(render_remove_network(self._config.name, rules))))
+        steps += driver.plan_network_removal(network, tuple(self._state.networks.values()), view).steps
+        return await self._kernel.remove(steps)
 
     # Removing --------------------------------------------------------------------------------
 
@@ -308,21 +330,6 @@ class NetworkService:
                 other.config_from == network.name for other in self._state.networks.values()
             ):
                 raise Denied(f'configuration network "{network.name}" is in use')
-            active = [
-                (sandbox, sandbox.endpoints[position])
-                for sandbox, position in self._state.endpoints_on(network.id)
-                if sandbox.active
-            ]
-            if active:
-                names = ", ".join(
-                    f'name:"{self._state.containers[s.container_id].name}" id:"{short(e.id)}"'
-                    for s, e in active
-                    if s.container_id in self._state.containers
-                )
-                raise Denied(
-                    f"error while removing network: network {network.name} has active endpoints ({names})"
-                )
-            await self._forget_stopped_endpoints(network)
             errors = await self._unmake(network)
             self._names.remove_network(network.id)
         self._emit(network, "destroy")
@@ -332,14 +339,21 @@ class NetworkService:
                 + "; ".join(map(str, errors))
             )
 
-    async def _forget_stopped_endpoints(self, network: Network) -> None:
-        """Containers that do not run lose the address they kept on a network that goes (as in Docker)."""
-        sandboxes = [
-            replace(sandbox, endpoints=tuple(e for e in sandbox.endpoints if e.network_id != network.id))
-            for sandbox, _ in self._state.endpoints_on(network.id)
+    def _check_unused(self, network: Network) -> None:
+        active = [
+            (sandbox, sandbox.endpoints[position])
+            for sandbox, position in self._state.endpoints_on(network.id)
+            if sandbox.active
         ]
-        if sandboxes:
-            await self._state.save(Write(sandboxes=sandboxes))
+        if active:
+            names = ", ".join(
+                f'name:"{self._state.containers[s.container_id].name}" id:"{short(e.id)}"'
+                for s, e in active
+                if s.container_id in self._state.containers
+            )
+            raise Denied(
+                f"error while removing network: network {network.name} has active endpoints ({names})"
+            )
 
     async def prune(self, filters: Filters) -> tuple[str, ...]:
         filtering.check_names(filters, {"until", "label", "label!"})

@@ -9,9 +9,11 @@ runs, and undone if not.
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ..domains.sandboxes.links import parse_link
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
@@ -222,7 +224,8 @@ class Reconciler:
                 # Nothing is left to tell how it ended: the host was restarted.
                 event = ExitEvent(record.id, _LOST_EXIT_CODE, as_datetime(self._clock.now_ns()))
                 async with self._state.lock(record.id):
-                    await self._lifecycle.ended(record, event)
+                    # Networks and ports are not there yet: `start_wanted` starts it again.
+                    await self._lifecycle.ended(record, event, restart_now=False)
         else:
             await self._undo_half_start(record, status)
 
@@ -257,7 +260,18 @@ class Reconciler:
                     _log.error("ports of container %s: %s", record.name, error)
 
     def start_wanted(self) -> None:
-        """Start what should run and does not, by restart policy, side by side."""
+        """Start what should run and does not, by restart policy, side by side.
+
+        Who joins another container, or is linked to it, comes after it.
+        """
+        starting: dict[ContainerId, asyncio.Task[None]] = {}
+
+        async def start(record: ContainerRecord) -> None:
+            first = {starting[item] for item in self._needed_by(record) if item in starting}
+            if first:
+                await asyncio.wait(first)
+            await self._lifecycle.restart_after_boot(record)
+
         for record in list(self._state.containers.values()):
             if record.state.is_running or not record.has_been_started:
                 continue
@@ -266,7 +280,22 @@ class Reconciler:
             unless_stopped = policy is RestartPolicyName.UNLESS_STOPPED and record.wanted
             interrupted = record.state.status is ContainerStatus.RESTARTING
             if always or unless_stopped or interrupted:
-                self._tasks.start(self._lifecycle.restart_after_boot(record), f"start {record.name}")
+                starting[record.id] = self._tasks.start(start(record), f"start {record.name}")
+
+    def _needed_by(self, record: ContainerRecord) -> set[ContainerId]:
+        """Return the containers, older ones all of them, that must run before this one can start."""
+        host = record.host_config
+        modes = [mode.partition(":") for mode in (host.network_mode, host.pid_mode, host.ipc_mode)]
+        references = [rest for kind, _, rest in modes if kind == "container"]
+        references += [parse_link(text)[0] for text in host.links]
+        found = set()
+        for reference in references:
+            with suppress(CarrickError):
+                target = self._state.find_container(reference)
+                # Names may have been given away since; only older ones make no circle.
+                if target.created < record.created:
+                    found.add(target.id)
+        return found
 
     def announce_names(self) -> None:
         """Queue every name there is; the resolver's snapshot is made of them."""

@@ -202,13 +202,17 @@ class SandboxService:
             network, driver = self.driver_of(endpoint)
             planned = driver.plan_endpoint_removal(network, endpoint, sandbox, self._host.hot_view).steps
             for step in planned:
-                if keep_namespace or not isinstance(step, DeleteLink):
+                # A macvlan's MAC address is taken until its link is gone: the next start needs it.
+                if keep_namespace or not isinstance(step, DeleteLink) or step.netns:
                     steps.append(step)
-                elif not step.netns:
+                else:
                     steps.append(SetLink(step.name, up=False))
         if not keep_namespace and sandbox.netns:
             steps.append(DeleteNetns(sandbox.netns))
         return await self._kernel.remove(steps)
+
+    async def has_namespace(self, sandbox_id: SandboxId) -> bool:
+        return await self._kernel.has_netns(str(self.netns_path(sandbox_id)))
 
     async def let_go(self, sandbox_id: SandboxId) -> None:
         """Delete a namespace that nobody is in any more."""

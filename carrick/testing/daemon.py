@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -120,7 +121,7 @@ class Daemon:
         *,
         images: Path | None = None,
         outside: bool = False,
-        resolv_conf: str = "nameserver 198.51.100.53\n",
+        resolv_conf: str = "nameserver 127.0.0.1\n",
         configuration: str = "",
         module: str = "carrick.daemon",
         environment: Mapping[str, str] | None = None,
@@ -240,11 +241,17 @@ class Daemon:
         return 128 - code if code > 128 else code
 
     def kill9(self) -> None:
-        """Kill the daemon; everything else goes on."""
-        if self.is_running():
-            self.machine.run("kill", "-KILL", str(self.pid))
-        if self._process is not None:
-            self.wait_end()
+        """Kill the daemon, however far it has come; everything else goes on."""
+        if self._process is None:
+            return
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        while self.is_running():
+            # Not by its pid file, which may still be its predecessor's.
+            with suppress(OSError):
+                for pid in children.read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.005)
+        self.wait_end()
 
     def stop(self) -> int:
         """End the daemon in good order; return its exit code."""

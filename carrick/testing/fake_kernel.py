@@ -175,6 +175,9 @@ class FakeKernel:
     async def has_netns(self, path: str) -> bool:
         return path in self._namespaces
 
+    async def supports(self, kind: str) -> bool:
+        return kind not in self.lacks
+
     async def list_netns(self, directory: Path) -> list[str]:
         return sorted(path for path in self.namespaces if path.startswith(f"{directory}/"))
 

@@ -351,3 +351,10 @@ def test_a_stopped_monitor_is_silent(host: Namespace, watcher: Watcher) -> None:
     watcher.stop()
     host.ip("link set lo down")
     assert watcher.take(wait_s=0.2) == []
+
+
+def test_what_the_kernel_has_is_found_by_asking(world: World, host: Namespace) -> None:
+    assert world.run(world.kernel.supports("veth")) is True
+    assert world.run(world.kernel.supports("macvlan")) is True
+    assert world.run(world.kernel.supports("no-such-kind")) is False
+    assert "ck-probe" not in host.ip("link show")

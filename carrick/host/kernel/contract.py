@@ -29,6 +29,10 @@ class Kernel(Protocol):
         """Tell whether a namespace is held at `path`."""
         ...
 
+    async def supports(self, kind: str) -> bool:
+        """Tell whether this kernel has links of a kind (`macvlan`, `ipvlan` …), loading its module."""
+        ...
+
     async def list_netns(self, directory: Path) -> list[str]:
         """Return the paths in `directory` that hold a namespace, or held one before a reboot."""
         ...

@@ -55,6 +55,7 @@ _PROTOCOL_STATIC = 4
 # The kernel answers EOPNOTSUPP for a link kind that it lacks, and EINVAL for a mode.
 _LACKING = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 
+_PROBE = "ck-probe"
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAG_BITS = {"bridge": 0, "private": 1, "vepa": 2}
@@ -113,6 +114,18 @@ class Rtnl:
                 return None
             raise
         return readings.parse_link(bodies[0])
+
+    def supports(self, kind: str) -> bool:
+        """Tell whether links of a kind can be made: asks for one without a parent, which makes none.
+
+        A kernel without the kind says that it does not know it; one with it, that the parent is missing.
+        """
+        try:
+            self._create(_PROBE, kind)
+        except Refusal as error:
+            return error.code not in _LACKING
+        self.apply(steps.DeleteLink(_PROBE))
+        return True
 
     def name(self, index: int) -> str:
         """Return the name of the link with an index, "" if there is none."""

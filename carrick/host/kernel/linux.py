@@ -68,6 +68,9 @@ class LinuxKernel:
     async def has_netns(self, path: str) -> bool:
         return namespaces.is_netns(Path(path))
 
+    async def supports(self, kind: str) -> bool:
+        return await self._run(self._inside, "", lambda rtnl: rtnl.supports(kind))
+
     async def list_netns(self, directory: Path) -> list[str]:
         return sorted(str(path) for path in directory.iterdir()) if directory.is_dir() else []
 

@@ -35,6 +35,7 @@ from .naming import check_name, choose_name
 from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
+from .surroundings import Surroundings
 from .tasks import TaskOwner
 from .values import (
     Attachment,
@@ -63,6 +64,7 @@ class ContainerService:
         volumes: VolumeStore,
         lifecycle: Lifecycle,
         sandboxes: SandboxService,
+        surroundings: Surroundings,
         ports: PortService,
         events: EventBus,
         clock: Clock,
@@ -74,6 +76,7 @@ class ContainerService:
         self._volumes = volumes
         self._lifecycle = lifecycle
         self._sandboxes = sandboxes
+        self._surroundings = surroundings
         self._ports = ports
         self._events = events
         self._clock = clock
@@ -277,7 +280,7 @@ class ContainerService:
             state = replace(record.state, status=ContainerStatus.REMOVING)
             await self._state.save(Write(containers=[replace(record, state=state)]))
             await self._runtime.remove(container_id)
-            self._sandboxes.remove_files(record)
+            self._surroundings.remove(record)
             await self._forget(record)
         if volumes:
             await self._remove_anonymous_volumes(record)
@@ -406,7 +409,7 @@ class ContainerService:
 
     def _view(self, record: ContainerRecord, image: Image | None) -> ContainerView:
         sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
-        directory = self._sandboxes.directory(sandbox.id if sandbox else SandboxId(record.id))
+        directory = self._surroundings.directory(sandbox.id if sandbox else SandboxId(record.id))
         ids = {}
         for item in record.attachments:
             if network := self._state.network_or_none(item.network):

@@ -30,6 +30,7 @@ from .ports import PortService
 from .reconcile import Reconciler
 from .sandboxes import SandboxService
 from .state import State
+from .surroundings import Surroundings
 from .system import SystemService
 from .tasks import TaskOwner
 from .values import Created, CreateNetwork, Filters, NetworkView
@@ -113,6 +114,7 @@ class CarrickEngine:
             clock=clock,
             host_id=host_id,
         )
+        surroundings = Surroundings(config, self.state, self._host)
         sandboxes = SandboxService(
             config=config,
             state=self.state,
@@ -120,6 +122,7 @@ class CarrickEngine:
             drivers=drivers,
             kernel=kernel,
             host=self._host,
+            surroundings=surroundings,
             names=self.names,
             events=self._bus,
         )
@@ -132,12 +135,13 @@ class CarrickEngine:
             drivers=drivers,
             kernel=kernel,
             ports=self.ports,
-            sandboxes=sandboxes,
+            surroundings=surroundings,
         )
         self._lifecycle = Lifecycle(
             state=self.state,
             runtime=runtime,
             sandboxes=sandboxes,
+            surroundings=surroundings,
             ports=self.ports,
             firewall=firewall,
             names=self.names,
@@ -151,6 +155,7 @@ class CarrickEngine:
             volumes=volumes,
             lifecycle=self._lifecycle,
             sandboxes=sandboxes,
+            surroundings=surroundings,
             ports=self.ports,
             events=self._bus,
             clock=clock,
@@ -164,6 +169,7 @@ class CarrickEngine:
             host=self._host,
             runtime=runtime,
             sandboxes=sandboxes,
+            surroundings=surroundings,
             firewall=firewall,
             lifecycle=self._lifecycle,
             containers=self.containers,

@@ -14,8 +14,8 @@ from ..host.kernel import Kernel
 from ..model.networks import Sandbox
 from ..model.steps import Nft
 from .ports import PortService
-from .sandboxes import SandboxService
 from .state import State
+from .surroundings import Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ class FirewallService:
         drivers: DriverRegistry,
         kernel: Kernel,
         ports: PortService,
-        sandboxes: SandboxService,
+        surroundings: Surroundings,
     ) -> None:
         self._table = config.name
         self._state = state
         self._drivers = drivers
         self._kernel = kernel
         self._ports = ports
-        self._sandboxes = sandboxes
+        self._surroundings = surroundings
 
     def desired(self) -> Firewall:
         """Return what the tables should hold."""
@@ -83,7 +83,7 @@ class FirewallService:
             record = self._state.containers.get(sandbox.container_id)
             if not sandbox.active or record is None:
                 continue
-            for target, _, endpoint in self._sandboxes.links(record, sandbox):
+            for target, _, endpoint in self._surroundings.links(record, sandbox):
                 other = self._state.sandboxes.get(target.sandbox_id) if target.sandbox_id else None
                 theirs = other.endpoint(endpoint.network_id) if other and other.active else None
                 network_rules = rules.get(endpoint.network_id)

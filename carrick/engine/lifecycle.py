@@ -15,29 +15,23 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from ..domains.ipam import AddressInUse
-from ..domains.sandboxes.links import link_environment
 from ..host.runtime.api import (
     CannotStart,
     ExitEvent,
-    FileMount,
-    LaunchRequest,
     ProcessStatus,
     Runtime,
 )
 from ..model.containers import (
     ContainerState,
     ContainerStatus,
-    RestartPolicyName,
 )
 from ..model.errors import (
     CarrickError,
     Conflict,
     Denied,
     Failed,
-    InvalidRequest,
     NotFound,
     NotModified,
 )
@@ -45,10 +39,13 @@ from ..model.ids import ContainerId, SandboxId, short
 from ..model.networks import Sandbox
 from .events import EventBus
 from .firewall import FirewallService
+from .launching import Launcher
 from .names import NameService
+from .policies import parse_signal, restarts_on_boot, should_restart
 from .ports import PortService
-from .sandboxes import SandboxService, hostname
+from .sandboxes import SandboxService
 from .state import State, Write
+from .surroundings import Surroundings
 from .tasks import TaskOwner
 from .values import ContainerRecord, WaitCondition
 
@@ -67,6 +64,7 @@ class Lifecycle:
         state: State,
         runtime: Runtime,
         sandboxes: SandboxService,
+        surroundings: Surroundings,
         ports: PortService,
         firewall: FirewallService,
         names: NameService,
@@ -76,6 +74,8 @@ class Lifecycle:
         self._state = state
         self._runtime = runtime
         self._sandboxes = sandboxes
+        self._surroundings = surroundings
+        self._launcher = Launcher(state, surroundings)
         self._ports = ports
         self._firewall = firewall
         self._names = names
@@ -140,12 +140,12 @@ class Lifecycle:
         self, record: ContainerRecord, sandbox: Sandbox | None, owned: Sandbox | None
     ) -> tuple[datetime, int]:
         if owned is not None:
-            self._sandboxes.write_files(record, owned)
+            self._surroundings.write(record, owned)
             await self._sandboxes.open(owned)
             self._sandboxes.publish_names(record, owned)
         elif sandbox is None:
-            self._sandboxes.write_files(record, None)
-        request = self._launch_request(record, sandbox)
+            self._surroundings.write(record, None)
+        request = self._launcher.request(record, sandbox)
         launch = asyncio.create_task(self._runtime.create(request), name=f"create {record.name}")
         try:
             if owned is not None:
@@ -162,50 +162,6 @@ class Lifecycle:
         for warning in launched.warnings:
             _log.warning("container %s: %s", record.name, warning)
         return await self._runtime.start(record.id), launched.pid
-
-    def _launch_request(self, record: ContainerRecord, sandbox: Sandbox | None) -> LaunchRequest:
-        directory = self._sandboxes.directory(sandbox.id if sandbox else SandboxId(record.id))
-        host = record.host_config
-        files = tuple(
-            FileMount(directory / name, f"/etc/{name}") for name in ("hosts", "resolv.conf", "hostname")
-        )
-        shares_names = host.network_mode.startswith("container:")
-        target = self._state.containers.get(sandbox.container_id) if sandbox and shares_names else None
-        return LaunchRequest(
-            container_id=record.id,
-            image_id=record.image_id,
-            config=record.config,
-            host_config=host,
-            hostname="" if host.uts_mode == "host" else hostname(target or record),
-            netns=Path(sandbox.netns) if sandbox else None,
-            files=files,
-            mounts=record.mounts,
-            extra_env=tuple(self._link_environment(record, sandbox)),
-            pid_of=self._container_of(host.pid_mode),
-            ipc_of=self._container_of(host.ipc_mode),
-        )
-
-    def _container_of(self, mode: str) -> ContainerId | None:
-        kind, _, reference = mode.partition(":")
-        return self._state.find_container(reference).id if kind == "container" else None
-
-    def _link_environment(self, record: ContainerRecord, sandbox: Sandbox | None) -> list[str]:
-        """Return the variables of links on the default network, as Docker has always given them."""
-        if sandbox is None or sandbox.container_id != record.id:
-            return []
-        lines: list[str] = []
-        for target, alias, endpoint in self._sandboxes.links(record, sandbox):
-            other = self._state.sandboxes.get(target.sandbox_id) if target.sandbox_id else None
-            theirs = other.endpoint(endpoint.network_id) if other and other.active else None
-            if endpoint.network_name == "bridge" and theirs is not None:
-                lines += link_environment(
-                    record.name,
-                    alias,
-                    theirs.ipv4_address,
-                    target.config.exposed_ports,
-                    target.config.env,
-                )
-        return lines
 
     def _sandbox_for(self, record: ContainerRecord) -> Sandbox | None:
         """Return the sandbox a container is to be in: its own, another's, or None for the host's."""
@@ -236,7 +192,7 @@ class Lifecycle:
             exit_code=code,
             error=str(error),
         )
-        wanted = current.wanted and _restarts_on_boot(current)
+        wanted = current.wanted and restarts_on_boot(current)
         await self._state.save(Write(containers=[replace(current, state=state, wanted=wanted)]))
         if current.host_config.auto_remove:
             self._tasks.start(self._auto_remove(record.id), f"auto-remove {record.name}")
@@ -329,11 +285,11 @@ class Lifecycle:
             self._emit(record, "oom")
         await self.tear_down(record)
         record = replace(self._state.containers[record.id], state=state)
-        restarts = _should_restart(record)
+        restarts = should_restart(record)
         if restarts:
             record = replace(record, state=replace(state, status=ContainerStatus.RESTARTING))
         elif not record.host_config.auto_remove:
-            record = replace(record, wanted=record.wanted and _restarts_on_boot(record))
+            record = replace(record, wanted=record.wanted and restarts_on_boot(record))
         await self._state.save(Write(containers=[record]))
         # Two that end at the same moment each leave it to the other, until here.
         await self._leave_namespace(record)
@@ -548,41 +504,3 @@ def _check_startable(record: ContainerRecord) -> None:
         raise Conflict("container is marked for removal and cannot be started")
     if record.state.is_running:
         raise NotModified(f"container {record.name} is running")
-
-
-def _should_restart(record: ContainerRecord) -> bool:
-    policy = record.host_config.restart_policy
-    match policy.name:
-        case RestartPolicyName.ALWAYS | RestartPolicyName.UNLESS_STOPPED:
-            return record.wanted
-        case RestartPolicyName.ON_FAILURE:
-            within = not policy.maximum_retries or record.restart_count < policy.maximum_retries
-            return record.wanted and record.state.exit_code != 0 and within
-        case _:
-            return False
-
-
-def _restarts_on_boot(record: ContainerRecord) -> bool:
-    return record.host_config.restart_policy.name in {
-        RestartPolicyName.ALWAYS,
-        RestartPolicyName.UNLESS_STOPPED,
-    }
-
-
-def parse_signal(text: str) -> int:
-    """Return a signal's number from `9`, `KILL` or `SIGKILL`; InvalidRequest in Docker's words."""
-    if text.isdigit():
-        number = int(text)
-        if 0 < number < signals.NSIG:
-            return number
-        raise InvalidRequest(f"invalid signal: {text}")
-    name = text.upper().removeprefix("SIG")
-    if name.startswith(("RTMIN", "RTMAX")):
-        base, _, offset = name.partition("+") if "+" in name else name.partition("-")
-        number = int(getattr(signals, f"SIG{base}"))
-        shift = int(offset) if offset.isdigit() else 0
-        return number + shift if "+" in name else number - shift
-    try:
-        return int(signals.Signals[f"SIG{name}"])
-    except KeyError:
-        raise InvalidRequest(f"invalid signal: {text}") from None

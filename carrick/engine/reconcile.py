@@ -33,6 +33,7 @@ from .names import NameService
 from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
+from .surroundings import Surroundings
 from .tasks import TaskOwner
 from .values import ContainerRecord
 
@@ -52,6 +53,7 @@ class Reconciler:
         host: Host,
         runtime: Runtime,
         sandboxes: SandboxService,
+        surroundings: Surroundings,
         firewall: FirewallService,
         lifecycle: Lifecycle,
         containers: ContainerService,
@@ -67,6 +69,7 @@ class Reconciler:
         self._host = host
         self._runtime = runtime
         self._sandboxes = sandboxes
+        self._surroundings = surroundings
         self._firewall = firewall
         self._lifecycle = lifecycle
         self._containers = containers
@@ -313,4 +316,4 @@ class Reconciler:
             return
         for path in directory.iterdir():
             if path.name not in self._state.containers:
-                self._sandboxes.remove_directory(path)
+                self._surroundings.remove_directory(path)

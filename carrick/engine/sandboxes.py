@@ -1,4 +1,4 @@
-"""Sandboxes: bring a container's network up and down, connect and disconnect it, keep its files and names.
+"""Sandboxes: bring a container's network up and down, connect and disconnect it, keep its names.
 
 A sandbox is one namespace with its endpoints. What should be is written first (`plan_up`), then made
 (`bring_up`); what a killed daemon left half made, the same steps finish at its next start. Endpoint ids are
@@ -7,36 +7,24 @@ the way; addresses and MAC addresses belong to the sandbox and stay.
 """
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..domains.dns.zone import HostRecord, LinkAlias, SandboxView, UpstreamServer
-from ..domains.sandboxes.files import (
-    HostEntry,
-    host_names,
-    parse_extra_host,
-    render_hosts,
-    render_resolv_conf,
-)
-from ..domains.sandboxes.interfaces import choose_mac, elect_gateways, gateway_order, next_index
-from ..domains.sandboxes.links import parse_link
+from ..domains.sandboxes.interfaces import choose_mac, next_index
+from ..domains.sandboxes.routes import plan_default_routes, plan_route_change
 from ..drivers.contract import Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
 from ..model.errors import CarrickError, Denied, InvalidRequest
-from ..model.ids import EndpointId, NetworkId, SandboxId, short
+from ..model.ids import EndpointId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.steps import (
-    AddRoute,
     CreateNetns,
     DeleteLink,
     DeleteNetns,
     NamespaceState,
-    RemoveRoute,
-    RouteState,
     SetLink,
     SetSysctl,
     Step,
@@ -47,10 +35,10 @@ from .events import EventBus
 from .host import Host
 from .names import NameService
 from .state import State, Write
+from .surroundings import Surroundings, dns_names, own_entries
 from .values import Attachment, ContainerRecord
 
 _log = logging.getLogger(__name__)
-_HOST_NAMES = ("host.docker.internal", "host.carrick.internal")
 
 
 class SandboxService:
@@ -63,6 +51,7 @@ class SandboxService:
         drivers: DriverRegistry,
         kernel: Kernel,
         host: Host,
+        surroundings: Surroundings,
         names: NameService,
         events: EventBus,
     ) -> None:
@@ -72,6 +61,7 @@ class SandboxService:
         self._drivers = drivers
         self._kernel = kernel
         self._host = host
+        self._surroundings = surroundings
         self._names = names
         self._events = events
 
@@ -79,10 +69,6 @@ class SandboxService:
 
     def netns_path(self, sandbox_id: SandboxId) -> Path:
         return self._config.run_dir / "netns" / short(sandbox_id)
-
-    def directory(self, sandbox_id: SandboxId) -> Path:
-        """Return the directory of the sandbox's hosts, resolv.conf and hostname."""
-        return self._config.state_dir / "sandboxes" / sandbox_id
 
     def driver_of(self, endpoint: Endpoint) -> tuple[Network, Driver]:
         network = self._state.networks[endpoint.network_id]
@@ -225,135 +211,12 @@ class SandboxService:
         """Queue the sandbox's names for the resolver; `NameService.flush` sends them."""
         for endpoint in sandbox.endpoints:
             self._names.put_endpoint(self._state.networks[endpoint.network_id], endpoint)
-        self._names.put_sandbox(self.sandbox_view(record, sandbox))
+        self._names.put_sandbox(self._surroundings.view(record, sandbox))
 
     def withdraw_names(self, sandbox: Sandbox) -> None:
         for endpoint in sandbox.endpoints:
             self._names.remove_endpoint(endpoint.network_id, endpoint.id)
         self._names.remove_sandbox(sandbox.id)
-
-    def sandbox_view(self, record: ContainerRecord, sandbox: Sandbox) -> SandboxView:
-        """Return what the resolver must know of one sandbox."""
-        host = record.host_config
-        order = gateway_order(sandbox.endpoints)
-        options = host.dns_options or self._config.dns_options
-        servers = host.dns or self._config.dns
-        extra = [HostRecord(name, (address,)) for name, address in self.extra_hosts(record, sandbox)]
-        extra += [HostRecord(name, self.host_addresses(sandbox)) for name in _HOST_NAMES]
-        links = [
-            LinkAlias(alias, target=target.name, network_id=str(endpoint.network_id))
-            for target, alias, endpoint in self.links(record, sandbox)
-        ]
-        return SandboxView(
-            sandbox_id=sandbox.id,
-            netns_path=sandbox.netns,
-            networks=tuple(endpoint.network_id for endpoint in order),
-            links=tuple(links),
-            extra_hosts=tuple(item for item in extra if item.addresses),
-            servers=tuple(UpstreamServer(server) for server in servers),
-            use_host_servers=not servers,
-            ndots_set=any(item.startswith("ndots:") for item in options),
-            external=any(item.gateway4 or item.gateway6 for item in sandbox.endpoints),
-        )
-
-    def links(self, record: ContainerRecord, sandbox: Sandbox) -> list[tuple[ContainerRecord, str, Endpoint]]:
-        """Return the linked containers that exist, with alias and the endpoint of ours that links."""
-        found = []
-        for endpoint in sandbox.endpoints:
-            texts = endpoint.settings.links
-            if endpoint.network_name == "bridge" or not texts:
-                texts = texts or record.host_config.links
-            for text in texts:
-                name, alias = parse_link(text)
-                target = self._state.container_named(name) or self._state.containers.get(name)  # type: ignore[call-overload]
-                if target is not None:
-                    found.append((target, alias, endpoint))
-        return found
-
-    def host_addresses(self, sandbox: Sandbox) -> tuple[str, ...]:
-        """Return the host's addresses as this sandbox can reach them: its gateways."""
-        if self._config.host_gateway_ips:
-            return self._config.host_gateway_ips
-        gateways = elect_gateways(sandbox.endpoints)
-        found = []
-        for network_id, version in ((gateways.ipv4, 4), (gateways.ipv6, 6)):
-            network = self._state.networks.get(network_id) if network_id else None
-            pool = network.pool(version) if network and network.driver == "bridge" else None
-            if pool is not None and pool.gateway:
-                found.append(pool.gateway)
-        return tuple(found)
-
-    def extra_hosts(self, record: ContainerRecord, sandbox: Sandbox) -> list[tuple[str, str]]:
-        """Return `--add-host` names with their addresses, `host-gateway` resolved."""
-        found = []
-        for item in record.host_config.extra_hosts:
-            name, address = parse_extra_host(item)
-            if address == "host-gateway":
-                found += [(name, gateway) for gateway in self.host_addresses(sandbox)]
-            else:
-                found.append((name, address))
-        return found
-
-    def write_files(self, record: ContainerRecord, sandbox: Sandbox | None) -> None:
-        """Write hosts, resolv.conf and hostname; with no sandbox, those of the host's namespace."""
-        directory = self.directory(sandbox.id if sandbox else SandboxId(record.id))
-        directory.mkdir(parents=True, exist_ok=True)
-        _write_in_place(directory / "hostname", hostname(record) + "\n")
-        _write_in_place(directory / "hosts", self._render_hosts(record, sandbox))
-        host = self._host.resolv_conf()
-        host_config, config = record.host_config, self._config
-        text = render_resolv_conf(
-            host,
-            dns=host_config.dns or config.dns,
-            search=host_config.dns_search or config.dns_search,
-            options=host_config.dns_options or config.dns_options,
-            internal_resolver=sandbox is not None and bool(sandbox.endpoints),
-        )
-        self._write_resolv_conf(directory, text)
-
-    def _render_hosts(self, record: ContainerRecord, sandbox: Sandbox | None) -> str:
-        if sandbox is None:
-            if record.host_config.extra_hosts:
-                pairs = [parse_extra_host(item) for item in record.host_config.extra_hosts]
-                return render_hosts(HostEntry(address, name) for name, address in pairs)
-            try:
-                return Path("/etc/hosts").read_text()
-            except OSError:
-                return render_hosts(())
-        entries = [HostEntry(address, name) for name, address in self.extra_hosts(record, sandbox)]
-        entries += self._link_entries(record, sandbox)
-        entries += own_entries(record, sandbox.endpoints)
-        return render_hosts(entries)
-
-    def _link_entries(self, record: ContainerRecord, sandbox: Sandbox) -> list[HostEntry]:
-        """Lines for links on the default network, which have been in hosts since before there was DNS."""
-        entries = []
-        for target, alias, endpoint in self.links(record, sandbox):
-            if endpoint.network_name != "bridge":
-                continue
-            other = self._state.sandboxes.get(target.sandbox_id) if target.sandbox_id else None
-            theirs = other.endpoint(endpoint.network_id) if other else None
-            if theirs is not None:
-                names = dict.fromkeys((alias, hostname(target), target.name))
-                entries.append(HostEntry(theirs.ipv4_address, " ".join(names)))
-        return entries
-
-    @staticmethod
-    def _write_resolv_conf(directory: Path, text: str) -> None:
-        """Write resolv.conf unless it was edited from inside: then it is the container's own."""
-        path, written = directory / "resolv.conf", directory / "resolv.conf.written"
-        if path.exists() and written.exists() and path.read_text() != written.read_text():
-            return
-        _write_in_place(path, text)
-        _write_in_place(written, text)
-
-    def remove_files(self, record: ContainerRecord) -> None:
-        """Delete the files that `write_files` made for a container."""
-        self.remove_directory(self.directory(SandboxId(record.id)))
-
-    @staticmethod
-    def remove_directory(path: Path) -> None:
-        shutil.rmtree(path, ignore_errors=True)
 
     async def rename(self, record: ContainerRecord) -> None:
         """Give a renamed container's endpoints their new names, at once if it runs."""
@@ -392,7 +255,7 @@ class SandboxService:
         except CarrickError:
             await self.drop_endpoint(record, after, endpoint)
             raise
-        self._edit_hosts(after, add=own_entries(record, [endpoint]))
+        self._surroundings.edit_hosts(after, add=own_entries(record, [endpoint]))
         self.publish_names(record, after)
         await self._names.flush()
         return after
@@ -401,8 +264,8 @@ class SandboxService:
         """Remove an endpoint from a running sandbox."""
         self._names.remove_endpoint(endpoint.network_id, endpoint.id)
         after = await self.drop_endpoint(record, sandbox, endpoint)
-        self._edit_hosts(after, remove=own_entries(record, [endpoint]))
-        self._names.put_sandbox(self.sandbox_view(record, after))
+        self._surroundings.edit_hosts(after, remove=own_entries(record, [endpoint]))
+        self._names.put_sandbox(self._surroundings.view(record, after))
         await self._names.flush()
         return after
 
@@ -436,20 +299,6 @@ class SandboxService:
         )
         return found is not None and found.id == network.id
 
-    def _edit_hosts(
-        self, sandbox: Sandbox, add: Sequence[HostEntry] = (), remove: Sequence[HostEntry] = ()
-    ) -> None:
-        """Add and remove whole lines, leaving what a container wrote itself."""
-        path = self.directory(sandbox.id) / "hosts"
-        try:
-            lines = path.read_text().splitlines(keepends=True)
-        except FileNotFoundError:
-            return
-        gone = {entry.render() for entry in remove}
-        lines = [line for line in lines if line not in gone]
-        lines += [entry.render() for entry in add if entry.render() not in lines]
-        _write_in_place(path, "".join(lines))
-
     async def forget(self, sandbox: Sandbox, write: Write) -> None:
         """Give back a sandbox's addresses and its record, together with `write`."""
         write.gone_sandboxes.append(sandbox.id)
@@ -480,65 +329,6 @@ class SandboxService:
                     _log.info("container %s: %s", record.name, error)
 
 
-def dns_names(record: ContainerRecord, settings: EndpointSettings) -> tuple[str, ...]:
-    """Return an endpoint's names in Docker's order: name, aliases, short id, host name."""
-    names = (record.name, *settings.aliases, short(record.id), hostname(record))
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
-def hostname(record: ContainerRecord) -> str:
-    return record.config.hostname or short(record.id)
-
-
-def own_entries(record: ContainerRecord, endpoints: Sequence[Endpoint]) -> list[HostEntry]:
-    names = host_names(hostname(record), record.config.domainname)
-    return [
-        HostEntry(address, names)
-        for endpoint in endpoints
-        for address in (endpoint.ipv4_address, endpoint.ipv6_address)
-        if address
-    ]
-
-
-def plan_default_routes(sandbox: Sandbox, routes: Sequence[RouteState]) -> list[Step]:
-    """Return the steps that put the default routes where the election says, none where they are."""
-    gateways = elect_gateways(sandbox.endpoints)
-    steps: list[Step] = []
-    for version, network_id in ((4, gateways.ipv4), (6, gateways.ipv6)):
-        destination = "default" if version == 4 else "::/0"
-        current = next((route for route in routes if route.destination == destination), None)
-        wanted = _default_route(sandbox, network_id, version)
-        if wanted is None:
-            if current is not None:
-                steps.append(RemoveRoute("default", sandbox.netns, version))
-        elif current is None or (current.link, current.via) != (wanted.link, wanted.via):
-            steps.append(wanted)
-    return steps
-
-
-def plan_route_change(before: Sandbox, after: Sandbox) -> list[Step]:
-    """Return the steps for default routes when endpoints changed, without looking at the kernel."""
-    old, new = elect_gateways(before.endpoints), elect_gateways(after.endpoints)
-    steps: list[Step] = []
-    for version, was, now in ((4, old.ipv4, new.ipv4), (6, old.ipv6, new.ipv6)):
-        # A route through an interface that is gone is gone with it; only a new one has to be put.
-        wanted = _default_route(after, now, version) if now != was else None
-        if wanted is not None:
-            steps.append(wanted)
-    return steps
-
-
-def _default_route(sandbox: Sandbox, network_id: NetworkId | None, version: int) -> AddRoute | None:
-    endpoint = sandbox.endpoint(network_id) if network_id else None
-    if endpoint is None:
-        return None
-    via = endpoint.gateway6 if version == 6 else endpoint.gateway4
-    # The unspecified address stands for "on the link" (ipvlan's l3 modes).
-    return AddRoute(
-        "default", endpoint.interface, "" if via in {"0.0.0.0", "::"} else via, sandbox.netns, version
-    )
-
-
 def _namespace_steps(sandbox: Sandbox) -> list[Step]:
     netns = sandbox.netns
     return [
@@ -560,10 +350,3 @@ def _check_interfaces(endpoints: Sequence[Endpoint]) -> None:
                 f"interface name {endpoint.interface} in this container"
             )
         seen[endpoint.interface] = endpoint.network_name
-
-
-def _write_in_place(path: Path, text: str) -> None:
-    """Overwrite the file itself: it is bind-mounted into containers, which would keep a replaced one."""
-    with path.open("r+" if path.exists() else "w") as file:
-        file.write(text)
-        file.truncate()

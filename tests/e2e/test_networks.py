@@ -126,6 +126,7 @@ class TestCommands:
         assert daemon.network("kept")
 
     def test_dry_run_changes_nothing(self, daemon: Daemon) -> None:
+        assert not settle(daemon)
         before = daemon.machine.links()
         out = daemon.do("network", "create", "--dry-run", "--subnet", "10.66.0.0/24", "imagined")
         assert "type bridge" in out

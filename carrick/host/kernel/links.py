@@ -365,11 +365,12 @@ def _explain(error: Refusal, step: steps.Step) -> CarrickError:
     if code == errno.EEXIST:
         return Conflict(f"{what} (something else holds that name or address)")
     if code in _LACKING and isinstance(step, steps.CreateSlave | steps.CreateVlan | steps.CreateDummy):
-        kind = {steps.CreateVlan: "802.1q vlan", steps.CreateDummy: "dummy"}.get(
-            type(step), getattr(step, "kind", "")
-        )
+        kind, module = {
+            steps.CreateVlan: ("802.1q vlan", "8021q"),
+            steps.CreateDummy: ("dummy", "dummy"),
+        }.get(type(step), (getattr(step, "kind", ""), getattr(step, "kind", "")))
         return Unsupported(
             f"this kernel has no {kind} links (creating {step.name} was refused: {error})",
-            remedy=f"load the kernel's {kind.split()[-1]} module, or use the bridge driver",
+            remedy=f"load the kernel's {module} module, or use the bridge driver",
         )
     return KernelRefused(what, errno=code, subject=step.describe())

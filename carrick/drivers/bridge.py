@@ -36,7 +36,7 @@ from ..model.steps import (
     SetSysctl,
     Step,
 )
-from .contract import DriverCapabilities, HostView
+from .contract import Announcements, DriverCapabilities, HostView
 
 _PREFIX = "com.docker.network."
 NAME = _PREFIX + "bridge.name"
@@ -81,6 +81,7 @@ class BridgeOptions:
     interface_prefix: str = "eth"
     host_ipv4: str = ""
     host_ipv6: str = ""
+    announcements: Announcements = Announcements()  # noqa: RUF009  frozen
 
 
 def _parse_bool(options: dict[str, str], key: str, default: bool) -> bool:
@@ -135,8 +136,10 @@ def parse_options(network: Network) -> BridgeOptions:
     options = network.options
     if unknown := sorted(key for key in options if key.startswith(_PREFIX) and key not in OPTIONS):
         raise InvalidRequest(f"unknown bridge option {unknown[0]}; known are {', '.join(sorted(OPTIONS))}")
-    _parse_number(options, ADVERTISE_COUNT, 0, 3, 3)
-    _parse_number(options, ADVERTISE_MS, 100, 2000, 1000)
+    announcements = Announcements(
+        _parse_number(options, ADVERTISE_COUNT, 0, 3, 3),
+        _parse_number(options, ADVERTISE_MS, 100, 2000, 1000) / 1000,
+    )
     trusted = tuple(filter(None, options.get(TRUSTED, "").split(":")))
     return BridgeOptions(
         name=check_interface_name(options.get(NAME) or f"br-{short(network.id)}"),
@@ -151,6 +154,7 @@ def parse_options(network: Network) -> BridgeOptions:
         interface_prefix=_check_prefix(options.get(INTERFACE_PREFIX) or "eth"),
         host_ipv4=_parse_address(options, HOST4, 4),
         host_ipv6=_parse_address(options, HOST6, 6),
+        announcements=announcements,
     )
 
 
@@ -336,7 +340,10 @@ class BridgeDriver:
             )
         elif (outer.master, outer.up, outer.mtu, outer.alias) != (options.name, True, mtu, alias):
             steps.append(SetLink(endpoint.host_interface, master=options.name, up=True, mtu=mtu, alias=alias))
-        return Plan(tuple(steps) + plan_inside(endpoint, sandbox.netns, inner, mtu))
+        return Plan(
+            tuple(steps)
+            + plan_inside(endpoint, sandbox.netns, inner, mtu, announces=options.announcements.count > 0)
+        )
 
     def plan_endpoint_removal(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
@@ -346,6 +353,9 @@ class BridgeDriver:
         if not options.icc:
             steps.append(Nft(tuple(render_release(host.table, [endpoint.host_interface]))))
         return Plan(tuple(steps))
+
+    def announcements(self, network: Network) -> Announcements:
+        return parse_options(network).announcements
 
     def firewall_rules(self, network: Network) -> NetworkRules | None:
         options = parse_options(network)
@@ -373,10 +383,13 @@ def _container_gateway(network: Network, gateway: str, mode: str, version: int) 
     return auxiliary or gateway
 
 
-def plan_inside(endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int) -> tuple[Step, ...]:
+def plan_inside(
+    endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int, *, announces: bool = True
+) -> tuple[Step, ...]:
     """Return the steps within a sandbox for one endpoint's interface: sysctls, addresses, up.
 
-    `link` is the interface as it is, None if it is being made. Shared by all drivers with addresses.
+    `link` is the interface as it is, None if it is being made. Without `announces` the kernel does not tell
+    the neighbours. Shared by all drivers with addresses.
     """
     name = endpoint.interface
     steps: list[Step] = []
@@ -394,6 +407,9 @@ def plan_inside(endpoint: Endpoint, netns: str, link: LinkState | None, mtu: int
                 optional=not with_ipv6,
             )
         )
+        if not announces:
+            for key in ("ipv4.conf.{}.arp_notify", "ipv6.conf.{}.ndisc_notify"):
+                steps.append(SetSysctl(f"net.{key.format(dotted)}", "0", netns, optional=True))
         for key, value in parse_sysctls(endpoint.settings.driver_opts.get(SYSCTLS_OPTION, ""), name):
             steps.append(SetSysctl(key, value, netns))
     present = link.addresses if link else frozenset()

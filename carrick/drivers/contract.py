@@ -9,7 +9,7 @@ whole one. Every driver passes `tests/contract/test_driver_contract.py`.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..domains.firewall import NetworkRules
 from ..model.networks import Endpoint, Network, Sandbox, Scope
@@ -95,3 +95,18 @@ class Driver(Protocol):
     def firewall_rules(self, network: Network) -> NetworkRules | None:
         """Return what the firewall must know, or None if the driver's traffic never passes it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Announcements:
+    """How often, and how far apart, a new endpoint's addresses are announced to its neighbours."""
+
+    count: int = 3
+    pause_s: float = 1.0
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """An extra ability of a driver: to say how a network's addresses are announced."""
+
+    def announcements(self, network: Network) -> Announcements: ...

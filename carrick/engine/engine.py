@@ -125,6 +125,7 @@ class CarrickEngine:
             surroundings=surroundings,
             names=self.names,
             events=self._bus,
+            tasks=self._tasks,
         )
         self.ports = PortService(
             config=config, state=self.state, drivers=drivers, kernel=kernel, holder=holder

@@ -6,6 +6,7 @@ new at every start, so that a link of the last run, which the kernel may still b
 the way; addresses and MAC addresses belong to the sandbox and stay.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ..domains.sandboxes.interfaces import choose_mac, next_index
 from ..domains.sandboxes.routes import plan_default_routes, plan_route_change
-from ..drivers.contract import Driver, HostView
+from ..drivers.contract import Announcing, Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
@@ -21,6 +22,7 @@ from ..model.errors import CarrickError, Denied, InvalidRequest
 from ..model.ids import EndpointId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.steps import (
+    Announce,
     CreateNetns,
     DeleteLink,
     DeleteNetns,
@@ -36,6 +38,7 @@ from .host import Host
 from .names import NameService
 from .state import State, Write
 from .surroundings import Surroundings, dns_names, own_entries
+from .tasks import TaskOwner
 from .values import Attachment, ContainerRecord
 
 _log = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class SandboxService:
         surroundings: Surroundings,
         names: NameService,
         events: EventBus,
+        tasks: TaskOwner,
     ) -> None:
         self._config = config
         self._state = state
@@ -64,6 +68,7 @@ class SandboxService:
         self._surroundings = surroundings
         self._names = names
         self._events = events
+        self._tasks = tasks
 
     # Where things are ------------------------------------------------------------------------
 
@@ -164,6 +169,8 @@ class SandboxService:
     async def bring_up(self, sandbox: Sandbox) -> None:
         """Make every endpoint, in a namespace that is new (`open`), in one visit to the kernel."""
         await self._kernel.apply(self.plan(sandbox, self._host.hot_view, NamespaceState()))
+        for endpoint in sandbox.endpoints:
+            self._announce(sandbox, endpoint)
 
     def plan(self, sandbox: Sandbox, view: HostView, inside: NamespaceState) -> list[Step]:
         """Return the steps that make a sandbox's endpoints and routes as they should be."""
@@ -196,6 +203,27 @@ class SandboxService:
         if not keep_namespace and sandbox.netns:
             steps.append(DeleteNetns(sandbox.netns))
         return await self._kernel.remove(steps)
+
+    def _announce(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
+        """Repeat, behind the answer, what the kernel has told the neighbours once."""
+        network, driver = self.driver_of(endpoint)
+        addresses = tuple(filter(None, (endpoint.ipv4_address, endpoint.ipv6_address)))
+        if not isinstance(driver, Announcing) or not addresses:
+            return
+        wanted = driver.announcements(network)
+        step = Announce(endpoint.interface, endpoint.mac_address, addresses, sandbox.netns)
+
+        async def repeat() -> None:
+            for _ in range(wanted.count - 1):
+                await asyncio.sleep(wanted.pause_s)
+                current = self._state.sandboxes.get(sandbox.id)
+                if current is None or not current.active or endpoint not in current.endpoints:
+                    return
+                for error in await self._kernel.remove([step]):
+                    _log.info("announcing %s: %s", addresses, error)
+
+        if wanted.count > 1:
+            self._tasks.start(repeat(), f"announce {short(endpoint.id)}")
 
     async def has_namespace(self, sandbox_id: SandboxId) -> bool:
         return await self._kernel.has_netns(str(self.netns_path(sandbox_id)))
@@ -255,6 +283,7 @@ class SandboxService:
         except CarrickError:
             await self.drop_endpoint(record, after, endpoint)
             raise
+        self._announce(after, endpoint)
         self._surroundings.edit_hosts(after, add=own_entries(record, [endpoint]))
         self.publish_names(record, after)
         await self._names.flush()

@@ -205,6 +205,19 @@ class RemoveRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the neighbours once more where addresses are: by ARP, or by a neighbour advertisement."""
+
+    link: str
+    mac: str
+    addresses: tuple[str, ...]
+    netns: str = ""
+
+    def describe(self) -> str:
+        return f"{_in(self.netns)}arping -U -c 1 -I {self.link} {' '.join(self.addresses)}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetSysctl:
     """Write one sysctl. `key` is dotted, with `/` inside an interface name that contains dots."""
 
@@ -256,6 +269,7 @@ Step = (
     | RemoveAddress
     | AddRoute
     | RemoveRoute
+    | Announce
     | SetSysctl
     | Nft
     | ForgetFlows

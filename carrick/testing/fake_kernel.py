@@ -253,6 +253,8 @@ class FakeKernel:
                 self._set_sysctl(step)
             case steps.Nft(commands):
                 self.transactions.append(commands)
+            case steps.Announce(link, netns=netns):
+                self._link(self._namespace(netns), link)
             case steps.ForgetFlows():
                 self.forgotten.append(step)
 

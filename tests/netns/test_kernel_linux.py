@@ -16,6 +16,7 @@ import pytest
 from carrick.drivers.contract import HostView
 from carrick.drivers.macvlan import IpvlanDriver, MacvlanDriver
 from carrick.host.kernel import LinuxKernel
+from carrick.host.kernel.announce import render_announcement
 from carrick.host.kernel.monitor import Monitor
 from carrick.host.kernel.netns import delete_netns, entered, is_netns
 from carrick.model.errors import CarrickError, KernelRefused, Unsupported
@@ -23,6 +24,7 @@ from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, Network, PoolConfig, Sandbox
 from carrick.model.steps import (
     AddAddress,
+    Announce,
     CreateBridge,
     CreateDummy,
     CreateNetns,
@@ -358,3 +360,25 @@ def test_what_the_kernel_has_is_found_by_asking(world: World, host: Namespace) -
     assert world.run(world.kernel.supports("macvlan")) is True
     assert world.run(world.kernel.supports("no-such-kind")) is False
     assert "ck-probe" not in host.ip("link show")
+
+
+def test_announcements_arrive(world: World, host: Namespace) -> None:
+    netns = world.path("teller")
+    world.apply(
+        BRIDGE,
+        CreateNetns(netns),
+        CreateVeth("ve0", "carrick:ve0", 1500, "br0", "eth0", netns, "02:00:00:00:00:09"),
+        SetLink("eth0", netns, up=True),
+    )
+
+    def listen() -> socket.socket:
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        raw.bind(("br0", 0x0003))
+        raw.settimeout(5)
+        return raw
+
+    with host.call(listen) as raw:
+        world.apply(Announce("eth0", "02:00:00:00:00:09", ("10.9.0.9", "fd00:9::9"), netns))
+        wanted = {render_announcement("02:00:00:00:00:09", item) for item in ("10.9.0.9", "fd00:9::9")}
+        while wanted:
+            wanted.discard(raw.recv(2000))

@@ -23,6 +23,7 @@ from ...model import steps
 from ...model.errors import CarrickError, KernelRefused, NotFound
 from ...model.steps import NamespaceState, Step
 from . import netns as namespaces
+from .announce import announce
 from .links import Rtnl
 from .nft import Nft
 from .own import OwnLinks
@@ -161,6 +162,8 @@ class LinuxKernel:
             self._delete_link(step)
         elif rtnl.handles(step):
             rtnl.apply(step)
+        elif isinstance(step, steps.Announce):
+            _announce(step)
         elif isinstance(step, steps.SetSysctl):
             try:
                 write_sysctl(step.key, step.value)
@@ -207,6 +210,15 @@ class LinuxKernel:
                 _forget_flows(step)
             case _:
                 raise TypeError(f"no handler for step {step!r}")
+
+
+def _announce(step: steps.Announce) -> None:
+    try:
+        announce(step.link, step.mac, step.addresses)
+    except OSError as error:
+        raise KernelRefused(
+            f"{step.describe()}: {error.strerror}", errno=error.errno or 0, subject=step.link
+        ) from error
 
 
 def _exists(link: str) -> bool:

@@ -22,7 +22,14 @@ from carrick.model.containers import (
 )
 from carrick.model.errors import Conflict, Denied, Failed, InvalidRequest, NotFound
 from carrick.model.networks import EndpointSettings, PoolConfig, Sandbox
-from carrick.model.steps import DeleteLink, LinkState, NamespaceState, RouteState
+from carrick.model.steps import (
+    Announce,
+    DeleteLink,
+    LinkState,
+    NamespaceState,
+    RouteState,
+    SetSysctl,
+)
 from carrick.testing.fake_machine import FakeMachine
 
 STATIC = EndpointSettings(ipv4_address="10.5.0.9")
@@ -243,6 +250,23 @@ async def test_a_lost_link_comes_back_with_its_route(engine: CarrickEngine, mach
     after = machine.kernel.look(sandbox.netns)
     assert after.links["eth0"].addresses == before.links["eth0"].addresses
     assert after.routes == before.routes
+
+
+@pytest.mark.parametrize(("count", "repeated"), [("0", 0), ("1", 0), ("3", 2)])
+async def test_addresses_are_announced_as_often_as_asked(
+    engine: CarrickEngine, machine: FakeMachine, count: str, repeated: int
+) -> None:
+    options = {
+        "com.docker.network.advertise_addr_nmsgs": count,
+        "com.docker.network.advertise_addr_ms": "100",
+    }
+    await engine.networks.create(CreateNetwork("talk", options=options))
+    await run(engine, "one", Attachment("talk"))
+    quiet = SetSysctl("net.ipv4.conf.eth0.arp_notify", "0", sandbox_of(engine, "one").netns, optional=True)
+    assert (quiet in machine.kernel.applied) is (count == "0")
+    await asyncio.sleep(0.35)
+    told = [step for step in machine.kernel.applied if isinstance(step, Announce)]
+    assert [step.addresses for step in told] == [(address(engine, "one"),)] * repeated
 
 
 async def test_create_says_what_is_wrong_and_changes_nothing(engine: CarrickEngine) -> None:

@@ -149,34 +149,63 @@ def test_a_name_that_is_no_namespace(world: World, tmp_path: Path) -> None:
 # macvlan -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "meet"), [("bridge", True), ("private", False)])
-def test_macvlan_children(world: World, host: Namespace, mode: str, meet: bool) -> None:
-    world.apply(BRIDGE, SetLink("br0", up=True))
+def _child(world: World, parent: str, mode: str, number: int) -> str:
+    """Make a macvlan child of `parent` with address 10.9.0.`number`; return its namespace's path."""
     driver = MacvlanDriver()
     network = Network(
         NetworkId("a" * 64),
         "lan",
         "macvlan",
         0,
-        options={"parent": "br0", "macvlan_mode": mode},
+        options={"parent": parent, "macvlan_mode": mode},
         pools=(PoolConfig("10.9.0.0/24"),),
     )
-    paths = []
-    for number in (2, 3):
-        path = world.path(f"n{number}")
-        endpoint = driver.complete_endpoint(
-            network,
-            Endpoint(EndpointId(str(number) * 64), network.id, "lan", 0, ipv4=f"10.9.0.{number}/24"),
-        )
-        sandbox = Sandbox(SandboxId("5" * 64), ContainerId("c" * 64), path, True, (endpoint,))
-        world.apply(CreateNetns(path))
-        view = HostView(world.read())
-        plan = driver.plan_endpoint(network, endpoint, sandbox, view, NamespaceState())
-        world.apply(*plan.steps)
-        again = driver.plan_endpoint(network, endpoint, sandbox, view, world.read(path))
-        assert again.steps == ()
-        paths.append(path)
+    path = world.path(f"n{number}")
+    endpoint = driver.complete_endpoint(
+        network,
+        Endpoint(EndpointId(str(number) * 64), network.id, "lan", 0, ipv4=f"10.9.0.{number}/24"),
+    )
+    sandbox = Sandbox(SandboxId("5" * 64), ContainerId("c" * 64), path, True, (endpoint,))
+    world.apply(CreateNetns(path))
+    view = HostView(world.read())
+    world.apply(*driver.plan_endpoint(network, endpoint, sandbox, view, NamespaceState()).steps)
+    again = driver.plan_endpoint(network, endpoint, sandbox, view, world.read(path))
+    assert again.steps == ()
+    return path
+
+
+@pytest.mark.parametrize(("mode", "meet"), [("bridge", True), ("private", False)])
+def test_macvlan_children(world: World, host: Namespace, mode: str, meet: bool) -> None:
+    world.apply(BRIDGE, SetLink("br0", up=True))
+    paths = [_child(world, "br0", mode, number) for number in (2, 3)]
     assert _meet(host, paths, "10.9.0.3") is meet
+
+
+@pytest.mark.parametrize(("reflects", "meet"), [("off", False), ("on", True)])
+def test_vepa_children_meet_at_a_switch_that_reflects(
+    world: World, host: Namespace, reflects: str, meet: bool
+) -> None:
+    """802.1Qbg: everything goes out of the parent; it is the switch that sends it back, or does not."""
+    world.apply(BRIDGE, SetLink("br0", up=True))
+    host.ip("link add up0 type veth peer name port0")
+    host.ip("link set port0 master br0 up")
+    host.ip(f"link set port0 type bridge_slave hairpin {reflects}")
+    host.ip("link set up0 up")
+    paths = [_child(world, "up0", "vepa", number) for number in (2, 3)]
+    assert _meet(host, paths, "10.9.0.3") is meet
+
+
+def test_a_passthru_child_has_its_parent_for_itself(world: World, host: Namespace) -> None:
+    host.ip("link add up0 type veth peer name far0")
+    far = world.path("far")
+    world.apply(CreateNetns(far))
+    host.run("ip", "link", "set", "far0", "netns", far)
+    host.ip("link set up0 up")
+    world.apply(AddAddress("far0", "10.9.0.9/24", far), SetLink("far0", far, up=True))
+    near = _child(world, "up0", "passthru", 2)
+    assert _meet(host, [near, far], "10.9.0.9")
+    with pytest.raises(CarrickError):
+        _child(world, "up0", "passthru", 3)
 
 
 def _meet(host: Namespace, paths: list[str], address: str) -> bool:

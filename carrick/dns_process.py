@@ -32,11 +32,12 @@ from .domains.dns.protocol import (
 )
 from .domains.dns.resolvconf import parse_nameservers
 from .domains.dns.zone import ServerSide
+from .host.lock import is_locked_by, take_lock
 from .host.resolver._netns import Namespaces
 from .host.resolver._redirect import Redirector
 from .host.resolver.contract import Client
 from .host.resolver.control_server import ControlServer, Session
-from .host.resolver.files import StateFile, WatchedFile, lock_file
+from .host.resolver.files import StateFile, WatchedFile
 from .host.resolver.reactor import Reactor
 from .host.resolver.sandboxes import Sandboxes
 from .host.resolver.upstream import Upstream
@@ -224,10 +225,14 @@ class Control:
 
 
 def serve(run_dir: Path, state_dir: Path, resolv_conf: Path) -> None:
-    """Answer until SIGTERM or SIGINT. Raises Conflict if another process has the run directory."""
+    """Answer until SIGTERM or SIGINT, or until the run directory is removed.
+
+    Raises Conflict if another process has the run directory.
+    """
     for directory in (run_dir, state_dir):
         directory.mkdir(parents=True, exist_ok=True)
-    lock_file(run_dir / LOCK_NAME)
+    lock = run_dir / LOCK_NAME
+    lock_descriptor = take_lock(lock, "carrick-dns")
     _raise_descriptor_limit()
     reactor = Reactor()
     reactor.stop_on_signals(signal.SIGTERM, signal.SIGINT)
@@ -251,15 +256,24 @@ def serve(run_dir: Path, state_dir: Path, resolv_conf: Path) -> None:
             control.restore(kept)
     except CarrickError as error:
         _LOG.warning("the kept names are of no use, waiting for the daemon: %s", error.message)
+
+    def check_lock() -> None:
+        # Else no daemon could reach this process any more, and it would answer old names for ever.
+        if not is_locked_by(lock, lock_descriptor):
+            _LOG.error("ending, because %s has been removed", lock)
+            reactor.stop()
+
     server = ControlServer(run_dir / SOCKET_NAME, reactor, control.new_session)
+    reactor.call_every(CHECK_EVERY_S, check_lock)
     reactor.call_every(CHECK_EVERY_S, sandboxes.check)
     reactor.call_every(RESOLV_CONF_EVERY_S, watched.check)
     _LOG.info("ready: %d sandboxes", len(core.table.sandboxes))
     try:
         reactor.run()
     finally:
-        state.save_due()
-        server.close()
+        if is_locked_by(lock, lock_descriptor):  # else file and socket are a successor's
+            state.save_due()
+            server.close()
         sandboxes.close()
         upstream.close_all()
         namespaces.close()

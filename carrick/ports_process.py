@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .host.lock import is_locked_by, take_lock
 from .host.portholder.descriptors import Descriptors, raise_limit
 from .host.portholder.holdings import Holdings
 from .host.portholder.protocol import (
@@ -23,7 +24,7 @@ from .host.portholder.protocol import (
     parse_request,
     render_error,
 )
-from .host.portholder.state import StateFile, is_locked_by, take_lock
+from .host.portholder.state import StateFile
 from .host.portholder.udp_relay import SWEEP_EVERY_S
 from .host.resolver.control_server import ControlServer, Session
 from .host.resolver.reactor import Reactor
@@ -67,7 +68,7 @@ def serve(run_dir: Path, state_dir: Path) -> None:
     for directory in (run_dir, state_dir):
         directory.mkdir(parents=True, exist_ok=True)
     lock = run_dir / LOCK_NAME
-    lock_descriptor = take_lock(lock)
+    lock_descriptor = take_lock(lock, "carrick-ports")
     reactor = Reactor()
     reactor.stop_on_signals(signal.SIGTERM, signal.SIGINT)
 

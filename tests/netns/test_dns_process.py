@@ -505,6 +505,13 @@ def test_a_second_instance_is_refused(dns: Process) -> None:
     assert dns.stats().revision == 0
 
 
+def test_without_its_run_directory_it_ends(dns: Process) -> None:
+    """Nobody could reach it any more, and it would answer old names for ever."""
+    (dns.run_dir / LOCK_NAME).unlink()
+    assert dns.process.wait(timeout=10) == 0
+    dns.disconnect()
+
+
 def test_a_namespace_that_comes_again_is_served_again(dns: Process, box: str) -> None:
     put(dns, view(box))
     run("ip", "netns", "del", box)

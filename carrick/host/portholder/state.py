@@ -1,14 +1,12 @@
 """What `carrick-ports` keeps on disk: the lock of its run directory, and the ports it is to hold."""
 
-import fcntl
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from ...model.errors import Conflict, Unavailable
+from ...model.errors import Unavailable
 from ..resolver.reactor import Reactor
 from .contract import HeldPort
 
@@ -23,31 +21,6 @@ Wanted = Mapping[str, tuple[HeldPort, ...]]
 class _State(msgspec.Struct, frozen=True):
     version: int
     wanted: dict[str, tuple[HeldPort, ...]]
-
-
-def take_lock(path: Path) -> int:
-    """Lock the file for the life of the process. Raises Conflict if another one has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 32).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise Conflict(
-            f"another carrick-ports (process {holder or 'unknown'}) holds {path}",
-            remedy="stop it, or give this one a --run-dir of its own",
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    return descriptor
-
-
-def is_locked_by(path: Path, descriptor: int) -> bool:
-    """Whether the file is still the one that was locked: not removed, and made anew by another process."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except OSError:
-        return False
 
 
 class StateFile:

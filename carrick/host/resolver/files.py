@@ -1,33 +1,13 @@
 """The files of `carrick-dns`: its state, its lock, and the host's resolv.conf."""
 
-import fcntl
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...model.errors import Conflict
 from .reactor import Reactor
 
 SAVE_AFTER_S = 0.25
 _LOG = logging.getLogger(__name__)
-
-
-def lock_file(path: Path) -> int:
-    """Take the lock for the life of the process. Raises Conflict if another one has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(fd, 32).decode(errors="replace").strip()
-        os.close(fd)
-        raise Conflict(
-            f"another carrick-dns (process {holder or 'unknown'}) holds {path}",
-            remedy="stop it, or give this one a --run-dir of its own",
-        ) from error
-    os.truncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    return fd
 
 
 class StateFile:

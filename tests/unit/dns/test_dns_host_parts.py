@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from carrick.host.lock import take_lock
 from carrick.host.resolver._redirect import parse_redirect, render_redirect
-from carrick.host.resolver.files import StateFile, WatchedFile, lock_file
+from carrick.host.resolver.files import StateFile, WatchedFile
 from carrick.host.resolver.reactor import Reactor
 from carrick.model.errors import Conflict
 
@@ -30,11 +31,11 @@ def test_a_redirection_that_was_tampered_with_counts_as_none(old: str, new: str)
 
 
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
-    held = lock_file(tmp_path / "lock")
+    held = take_lock(tmp_path / "lock", "carrick-dns")
     with pytest.raises(Conflict, match=str(os.getpid())):
-        lock_file(tmp_path / "lock")
+        take_lock(tmp_path / "lock", "carrick-dns")
     os.close(held)
-    os.close(lock_file(tmp_path / "lock"))
+    os.close(take_lock(tmp_path / "lock", "carrick-dns"))
 
 
 def test_a_watched_file_calls_once_for_each_change(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from carrick.host.lock import take_lock
 from carrick.host.portholder.contract import HeldPort
-from carrick.host.portholder.state import StateFile, take_lock
+from carrick.host.portholder.state import StateFile
 from carrick.host.resolver.reactor import Reactor
 from carrick.model.errors import Conflict, Unavailable
 
@@ -75,8 +76,8 @@ def test_a_disk_that_refuses_is_tried_again(
 
 def test_one_lock_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    first = take_lock(path)
+    first = take_lock(path, "carrick-ports")
     with pytest.raises(Conflict, match=f"process {os.getpid()}"):
-        take_lock(path)
+        take_lock(path, "carrick-ports")
     os.close(first)
-    os.close(take_lock(path))
+    os.close(take_lock(path, "carrick-ports"))

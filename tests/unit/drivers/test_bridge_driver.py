@@ -7,7 +7,7 @@ import pytest
 
 from carrick.drivers import bridge
 from carrick.drivers.bridge import BridgeDriver, bridge_alias, parse_options
-from carrick.drivers.contract import HostView
+from carrick.drivers.contract import Announcements, HostView
 from carrick.model.errors import Conflict, Denied, InvalidRequest
 from carrick.model.ids import EndpointId, NetworkId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig
@@ -230,3 +230,24 @@ def test_firewall_rules() -> None:
         False,
         "fd00::9",
     )
+
+
+def test_inhibited_ipv4_leaves_the_bridge_without_an_address() -> None:
+    quiet = network(options={bridge.INHIBIT4: "true"})
+    steps = DRIVER.plan_network(quiet, host()).steps
+    assert any(isinstance(step, CreateBridge) for step in steps)
+    assert not any(isinstance(step, AddAddress) for step in steps)
+    # What was given before goes; and then there is nothing left to do.
+    stale = replace(MADE, alias=bridge_alias(quiet, HostView()))
+    assert RemoveAddress("br-000000000001", "10.1.0.1/24") in DRIVER.plan_network(quiet, host(stale)).steps
+    bare = replace(stale, addresses=frozenset())
+    assert DRIVER.plan_network(quiet, host(bare)).steps == ()
+
+
+def test_announcements_are_three_a_second_apart_unless_said_otherwise() -> None:
+    assert DRIVER.announcements(LAN) == Announcements(3, 1.0)
+    told = network(options={bridge.ADVERTISE_COUNT: "0", bridge.ADVERTISE_MS: "250"})
+    assert DRIVER.announcements(told) == Announcements(0, 0.25)
+    for key, value in ((bridge.ADVERTISE_COUNT, "4"), (bridge.ADVERTISE_MS, "99")):
+        with pytest.raises(InvalidRequest, match=key):
+            DRIVER.announcements(network(options={key: value}))

@@ -83,6 +83,7 @@ def all_metrics(options: Options) -> tuple[Metric, ...]:
     """Return every row of a run with these options, in the order of the report."""
     groups = {
         "control": _control,
+        "client": _client,
         "traffic": _traffic,
         "names": _names,
         "memory": _memory,
@@ -101,6 +102,26 @@ def _control(options: Options) -> Iterator[Metric]:
             # Podman has its command alone; to hold a raw API against that would flatter the API.
             targets = tuple(target for target in wanted if door == "cli" or target.peer != "podman")
             yield Metric(f"control.{door}.{operation}", f"Control, {label}", title, "ms", targets=targets)
+
+
+CLIENT_OPERATIONS = {
+    "floor": ("version", ()),
+    "run": ("run -d", (RatioTarget("docker", 1.0),)),
+    "exec": ("exec true", (RatioTarget("docker", 1.0),)),
+    "rm": ("rm -f", (RatioTarget("docker", 1.0),)),
+    "connect": ("network connect", (RatioTarget("docker", 1.0),)),
+    "disconnect": ("network disconnect", (RatioTarget("docker", 1.0),)),
+    "ps_full": ("ps, {fill} containers", (RatioTarget("docker", 1.0),)),
+    "exec_full": ("exec true, {fill} containers", (RatioTarget("docker", 1.0),)),
+}
+
+
+def _client(options: Options) -> Iterator[Metric]:
+    for operation, (title, targets) in CLIENT_OPERATIONS.items():
+        yield Metric(
+            f"client.{operation}", "The docker client for both", title.format(fill=options.fill), "ms",
+            targets=targets,
+        )  # fmt: skip
 
 
 def _traffic(options: Options) -> Iterator[Metric]:

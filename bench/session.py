@@ -12,6 +12,7 @@ from .confine import prepare_mounts
 from .errors import BenchError
 from .facts import read_facts, read_load
 from .materials import build_image, compile_tool
+from .measures.client import measure_client
 from .measures.context import Context
 from .measures.control import measure_control
 from .measures.filling import measure_filling
@@ -83,9 +84,10 @@ def _measures(options: Options) -> list[tuple[bool, Callable[[Context], None]]]:
     return [
         ("memory" in wanted, measure_fresh_memory),
         ("control" in wanted, measure_control),
+        ("client" in wanted, measure_client),
         ("traffic" in wanted, measure_traffic),
         ("names" in wanted, measure_names),
-        (bool(wanted & {"memory", "recovery", "growth"}), measure_filling),
+        (bool(wanted & {"memory", "client", "recovery", "growth"}), measure_filling),
     ]
 
 

@@ -1,7 +1,7 @@
-"""Memory, recovery and growth: what changes with the number of containers, so they share one filling.
+"""Memory, the docker client, recovery and growth: what changes with the number of containers.
 
-A host is filled step by step and looked at on the way up: memory and recovery at `fill`, one more endpoint
-at each of the `growth` numbers.
+So they share one filling: a host is filled step by step and looked at on the way up. Memory, the client
+and recovery at `fill`, one more endpoint at each of the `growth` numbers.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..metrics import growth_key
 from ..recorder import interleaved
 from ..systems.contract import ContainerSpec, Port, System
+from .client import measure_client_full
 from .context import Context, container, network, quickest
 from .memory import weigh
 
@@ -26,19 +27,21 @@ class Stop:
 
     containers: int
     memory: bool = False
+    client: bool = False
     recovery: bool = False
     growth: bool = False
 
 
 def plan_stops(wanted: Sequence[str], fill: int, growth: Sequence[int]) -> tuple[Stop, ...]:
-    """Return the stops on the way up, ascending; none if none of the three measures is wanted. Pure."""
+    """Return the stops on the way up, ascending; none if none of the four measures is wanted. Pure."""
     numbers = set(growth) if "growth" in wanted else set()
-    if "memory" in wanted or "recovery" in wanted:
+    if {"memory", "client", "recovery"} & set(wanted):
         numbers.add(fill)
     return tuple(
         Stop(
             number,
             memory="memory" in wanted and number == fill,
+            client="client" in wanted and number == fill,
             recovery="recovery" in wanted and number == fill,
             growth="growth" in wanted and number in growth,
         )
@@ -53,13 +56,23 @@ def measure_filling(context: Context) -> None:
     for stop in plan_stops(options.measures, options.fill, options.growth):
         for system in context.systems:
             recorder.note(f"filling: {system.name} to {stop.containers} containers")
-            with recorder.attempt(system.name, "filling", "memory.full.", "recovery.", "growth."):
+            with recorder.attempt(
+                system.name,
+                "filling",
+                "memory.full.",
+                "client.ps",
+                "client.exec_full",
+                "recovery.",
+                "growth.",
+            ):
                 _fill(system, filled, stop.containers)
         able = [system for system in context.systems if not recorder.has_failed(system.name, "filling")]
         if stop.memory:
             for system in able:
                 with recorder.attempt(system.name, "memory", "memory.full."):
                     weigh(context, system, "full")
+        if stop.client:
+            measure_client_full(context, able, stop.containers)
         if stop.recovery:
             _recover(context, able, stop.containers)
         if stop.growth:

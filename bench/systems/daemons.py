@@ -9,12 +9,14 @@ from typing import Any
 from ..errors import BenchError
 from ..materials import IMAGE
 from ..namespaces import Host
-from ..programs import Background
+from ..programs import Background, clean_environment
 from .command_line import CommandLine
 from .contract import Door, Resolver
 from .engine_api import EngineApi
 
 _READY_TIMEOUT_S = 120
+# Debian's own command where it is installed; there may be another one earlier in PATH.
+_DOCKER_CLIENTS = (Path("/usr/bin/docker"), Path("/usr/local/bin/docker"))
 
 
 class EngineSystem(ABC):
@@ -24,6 +26,7 @@ class EngineSystem(ABC):
 
     def __init__(self, host: Host, directory: Path, socket: Path) -> None:
         self.host = host
+        self.socket = socket
         self.directory = directory
         self.api = EngineApi(socket)
         self._daemon: Background | None = None
@@ -90,3 +93,13 @@ class EngineSystem(ABC):
             time.sleep(0.005)
         tail = self._daemon.tail() if self._daemon else ""
         raise BenchError(f"not ready in {_READY_TIMEOUT_S} s: {problem}; its log ends: {tail}")
+
+
+def docker_client(system: EngineSystem) -> CommandLine:
+    """Return the docker command, pointed at a system. Raises BenchError if there is none."""
+    program = next((path for path in _DOCKER_CLIENTS if path.exists()), None)
+    if program is None:
+        raise BenchError("docker: no command; bench/install.sh installs docker.io")
+    home = system.directory / "docker-home"
+    home.mkdir(exist_ok=True)
+    return CommandLine((str(program), "-H", f"unix://{system.socket}"), clean_environment(home))

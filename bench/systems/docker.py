@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from ..errors import BenchError
 from ..namespaces import Host
 from ..processes import Process
 from ..programs import Background, clean_environment
 from .command_line import CommandLine
 from .contract import Part
-from .daemons import EngineSystem
+from .daemons import EngineSystem, docker_client
 
 _PARTS = {
     "dockerd": Part.CONTROL,
@@ -30,16 +29,10 @@ class Docker(EngineSystem):
         self._run = Path("/run/docker-bench")
         self._run.mkdir()
         super().__init__(host, directory, self._run / "docker.sock")
-        # Debian's own command where it is installed; there may be another one earlier in PATH.
-        program = next(
-            (path for path in ("/usr/bin/docker", "/usr/local/bin/docker") if Path(path).exists()), None
-        )
-        if program is None:
-            raise BenchError("docker: no command; bench/install.sh installs docker.io")
         home = directory / "home"
         home.mkdir()
         self._environment = clean_environment(home)
-        self._command = CommandLine((program, "-H", f"unix://{self._run}/docker.sock"), self._environment)
+        self._command = docker_client(self)
         self._containerd: Background | None = None
 
     @property

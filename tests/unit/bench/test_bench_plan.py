@@ -63,7 +63,7 @@ def test_every_system_leads_and_trails_equally_often() -> None:
 def test_stops_are_merged_where_two_measures_want_the_same_number() -> None:
     assert plan_stops(MEASURES, 100, (0, 100, 250)) == (
         Stop(0, growth=True),
-        Stop(100, memory=True, recovery=True, growth=True),
+        Stop(100, memory=True, client=True, recovery=True, growth=True),
         Stop(250, growth=True),
     )
     assert plan_stops(("memory",), 100, (0, 250)) == (Stop(100, memory=True),)

@@ -25,7 +25,7 @@ from itertools import islice
 from ...model.errors import Conflict, Denied, Failed
 from .errors import AddressInUse, PoolFull
 from .pool import Pool, no_subnet_contains
-from .types import Address, Lease, LeaseKind, PoolState
+from .types import Address, Lease, LeaseKind, PoolState, Prefix
 
 COOLDOWN_S = 60.0
 REMEMBERED = 4096
@@ -108,6 +108,19 @@ class Allocator:
         allocator.strays = tuple(strays)
         return allocator
 
+    def with_blocks(self, blocks: tuple[Prefix, ...]) -> "Allocator":
+        """Return an allocator over other blocks of the same pool, with the same leases.
+
+        Leases outside the blocks stay with their owners: what to do about those is the caller's to decide.
+        """
+        return Allocator.load(
+            replace(self.pool, blocks=blocks),
+            self.leases(),
+            self._state,
+            cooldown_s=self._cooldown_s,
+            remembered=self._remembered,
+        )
+
     @property
     def state(self) -> PoolState:
         return self._state
@@ -175,6 +188,8 @@ class Allocator:
         if address is not None:
             if holder := self._holder(address):
                 raise AddressInUse(address, holder)
+            if not self.pool.is_ours(address):
+                raise AddressInUse(address, "in no block of this node")
             return self._grant(owner, address, LeaseKind.STATIC)
         return self._plan_next(owner, now)
 

@@ -6,8 +6,8 @@ Docker's rules: the network address and the IPv4 broadcast address are nobody's,
 what may be asked for. The gateway, unless named, is the first address that would be given out, which
 is in `ip_range` if there is one.
 
-In a cluster a node will own blocks of a pool; an allocator over a block is this same pool with the
-block as its `ip_range`.
+In a cluster a node owns blocks of a pool (`blocks.py`); an allocator over them is one over this same pool
+with those `blocks`, which limit both what is given out and what may be asked for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,10 @@ from .types import Address, PoolId, Prefix
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One subnet. `label` is what messages call its network; `reserved` is never given out by itself."""
+    """One subnet. `label` is what messages call its network; `reserved` is never given out by itself.
+
+    `blocks` is None where all of the subnet is this host's to give.
+    """
 
     id: PoolId
     subnet: Prefix
@@ -32,6 +35,7 @@ class Pool:
     auxiliary: Mapping[str, Address] = field(default_factory=dict)
     reserved: tuple[Prefix, ...] = ()
     label: str = ""
+    blocks: tuple[Prefix, ...] | None = None
 
     @classmethod
     def of(
@@ -86,7 +90,17 @@ class Pool:
         for prefix in self.reserved:
             if prefix.version == self.version:
                 numbers.remove(int(prefix.network_address), int(prefix.broadcast_address))
+        if self.blocks is not None:
+            following = first
+            for block in sorted(self.blocks, key=lambda block: int(block.network_address)):
+                numbers.remove(following, int(block.network_address) - 1)
+                following = int(block.broadcast_address) + 1
+            numbers.remove(following, last)
         return numbers
+
+    def is_ours(self, address: Address) -> bool:
+        """Say whether this host may give the address: it is in no block of somebody else's."""
+        return self.blocks is None or any(address in block for block in self.blocks)
 
     def address(self, number: int) -> Address:
         return type(self.subnet.network_address)(number)

@@ -46,10 +46,11 @@ class Underlay:
 
 
 class NodeState(enum.StrEnum):
-    """What a node is for. A draining one gets no new blocks and announces that it will go."""
+    """What a node is for. A draining one takes no new blocks; one that is gone is being removed."""
 
     ACTIVE = "active"
     DRAINING = "draining"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,14 @@ class StaticAddress:
     address: str
     node: NodeId
     owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign of life, or of its absence: of which life of the node. `run` tells two daemons apart."""
+
+    epoch: int
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,18 +108,18 @@ class Allocator:
         allocator.strays = tuple(strays)
         return allocator
 
-    def with_blocks(self, blocks: tuple[Prefix, ...]) -> "Allocator":
-        """Return an allocator over other blocks of the same pool, with the same leases.
+    def limit_to(self, blocks: tuple[Prefix, ...] | None) -> None:
+        """Give addresses from these blocks of the pool alone from now on; plans made before stay good.
 
-        Leases outside the blocks stay with their owners: what to do about those is the caller's to decide.
+        Leases elsewhere stay with their owners: what is to become of those is the caller's to decide.
         """
-        return Allocator.load(
-            replace(self.pool, blocks=blocks),
-            self.leases(),
-            self._state,
-            cooldown_s=self._cooldown_s,
-            remembered=self._remembered,
-        )
+        self.pool = replace(self.pool, blocks=blocks)
+        self._dynamic = self.pool.dynamic()
+        self._clear = self._dynamic.copy()
+        for number in (*self._active, *self._freed):
+            self._clear.remove(number)
+        for number in [number for number in self._freed if number not in self._dynamic]:
+            del self._freed[number]
 
     @property
     def state(self) -> PoolState:

@@ -77,26 +77,29 @@ def test_an_allocator_gives_addresses_of_its_blocks_alone() -> None:
     shared = pool("10.0.0.0/24", gateway="10.0.0.1")
     allocator = Allocator(shared)
     allocator.apply(allocator.plan_setup())
-    none = allocator.with_blocks(())
+    allocator.limit_to(())
     with pytest.raises(PoolFull):
-        none.plan_allocate("a", now=0)
-    own = none.with_blocks((ip_network("10.0.0.0/28"), ip_network("10.0.0.64/28")))
+        allocator.plan_allocate("a", now=0)
+    allocator.limit_to((ip_network("10.0.0.0/28"), ip_network("10.0.0.64/28")))
     given_out = []
     for number in range(30):
-        change = own.plan_allocate(f"owner{number}", now=0)
-        own.apply(change)
+        change = allocator.plan_allocate(f"owner{number}", now=0)
+        allocator.apply(change)
         assert change.lease is not None
         given_out.append(int(change.lease.address) & 255)
     assert given_out == [*range(2, 16), *range(64, 80)]
     with pytest.raises(PoolFull):
-        own.plan_allocate("one more", now=0)
+        allocator.plan_allocate("one more", now=0)
     with pytest.raises(AddressInUse) as refused:
-        own.plan_allocate("other", now=0, address=ip_address("10.0.0.130"))
+        allocator.plan_allocate("other", now=0, address=ip_address("10.0.0.130"))
     assert refused.value.holder == "in no block of this node"
-    wider = own.with_blocks((*(own.pool.blocks or ()), ip_network("10.0.0.128/28")))
-    change = wider.plan_allocate("static", now=0, address=ip_address("10.0.0.130"))
-    assert str(change.lease.address) == "10.0.0.130"  # type: ignore[union-attr]
-    assert len(wider.leases()) == 31
+    allocator.limit_to((ip_network("10.0.0.0/28"), ip_network("10.0.0.128/28")))
+    allocator.apply(allocator.plan_allocate("static", now=0, address=ip_address("10.0.0.130")))
+    assert len(allocator.leases()) == 32, "those in a block that went stay with their owners"
+    released = allocator.lease_of("owner20")
+    assert released is not None
+    allocator.apply(allocator.plan_release(released.address, released.sequence, now=1))
+    assert allocator.lease_of("owner20") is None
 
 
 def test_the_block_of_an_address() -> None:

@@ -1,0 +1,89 @@
+"""Decide from signs of life which nodes are away, which have been away too long, and who acts on it. Pure.
+
+A node's `alive` key hangs on a lease that the node keeps; so do the `lost-timers` of those that are missed.
+All time is thus the store's: no clock of a node is asked (docs/adr/0008-clusters.md, "Being away").
+"""
+
+import enum
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
+
+_WATCHERS = 3
+
+
+class LifeStatus(enum.StrEnum):
+    """How a node stands with the cluster's store."""
+
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A node that shows no sign of life: of which epoch, and the revision of its record."""
+
+    node: NodeId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What to do about nodes that are away: `report` those newly missed, `evict` those given up."""
+
+    report: tuple[Missing, ...] = ()
+    evict: tuple[Missing, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.report or self.evict)
+
+
+def status_of(record: NodeRecord, alive: Mapping[NodeId, Sign]) -> LifeStatus:
+    """Return how a node stands. A sign of another epoch than its record's is no sign of life."""
+    if record.state is NodeState.GONE:
+        return LifeStatus.LEAVING
+    sign = alive.get(record.id)
+    return LifeStatus.READY if sign and sign.epoch == record.epoch else LifeStatus.UNREACHABLE
+
+
+def plan_sweep(
+    me: NodeId,
+    nodes: Mapping[NodeId, NodeRecord],
+    alive: Mapping[NodeId, Sign],
+    lost: Mapping[NodeId, Sign],
+    timers: Mapping[NodeId, Sign],
+    *,
+    help_out: bool = False,
+) -> Sweep:
+    """Return what `me` is to do. With `help_out` also what others should have done by now.
+
+    A node that is marked as gone is evicted whoever marked it: its sweeper may have died half-way.
+    """
+    ready = [item.id for item in nodes.values() if status_of(item, alive) is LifeStatus.READY]
+    report, evict = [], []
+    for record in sorted(nodes.values(), key=lambda record: record.id):
+        if record.id == me or status_of(record, alive) is LifeStatus.READY:
+            continue
+        if not help_out and me not in responsible(record.id, ready):
+            continue
+        missing = Missing(record.id, record.epoch)
+        noted = lost.get(record.id)
+        if record.state is NodeState.GONE:
+            evict.append(missing)
+        elif noted is None or noted.epoch != record.epoch:
+            report.append(missing)
+        elif record.id not in timers:
+            evict.append(missing)
+    return Sweep(tuple(report), tuple(evict))
+
+
+def responsible(target: NodeId, ready: Iterable[NodeId], count: int = _WATCHERS) -> tuple[NodeId, ...]:
+    """Return the few nodes that see to `target` first: rendezvous hashing, so that thousands do not."""
+
+    def weight(node: NodeId) -> bytes:
+        return hashlib.blake2b(f"{target} {node}".encode(), digest_size=8).digest()
+
+    return tuple(sorted((node for node in ready if node != target), key=weight, reverse=True)[:count])

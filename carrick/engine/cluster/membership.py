@@ -1,0 +1,217 @@
+"""This node's place in the cluster: its record, and its sign of life.
+
+The record is desired state that the node publishes about itself; the sign hangs on a lease that is kept every
+ten seconds. A node whose record is gone, or marked so, was given up by the others: it begins a new epoch, and
+whoever has something in the cluster under the old one is told (`on_new_epoch`).
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from ...host.store.contract import ABSENT, Condition, LeaseId, StaleRevision
+from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
+from ...model.errors import NotFound, Unavailable
+from ..clock import Clock
+from .mirror import Mirror
+from .records import ClusterRecords
+
+_log = logging.getLogger(__name__)
+ALIVE_TTL_S = 30.0
+_RETRY_S = 2.0
+
+
+class Membership:
+    """`describe` gives the node's record as it should be now, with any epoch; it is asked again by `notice`.
+
+    `epoch` is the one that was kept from the last life, 0 for a node that never was in the cluster.
+    `save_epoch` is awaited before an epoch is used.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        epoch: int,
+        records: ClusterRecords,
+        mirror: Mirror,
+        clock: Clock,
+        describe: Callable[[], NodeRecord],
+        save_epoch: Callable[[int], Awaitable[None]],
+        on_new_epoch: Callable[[], None] = lambda: None,
+        choose: random.Random | None = None,
+        ttl_s: float = ALIVE_TTL_S,
+    ) -> None:
+        self.node = node
+        self.epoch = epoch
+        self.revision = ABSENT
+        """The revision of our record as we wrote it, ABSENT while we have none in force."""
+        self._records = records
+        self._mirror = mirror
+        self._clock = clock
+        self._describe = describe
+        self._save_epoch = save_epoch
+        self._on_new_epoch = on_new_epoch
+        self._random = choose or random.Random()
+        self._ttl_s = ttl_s
+        self._run = secrets.token_hex(8)
+        self._changed = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._lease: LeaseId | None = None
+
+    @property
+    def is_member(self) -> bool:
+        """Tell whether our record is in force, as far as we know."""
+        return self.revision != ABSENT
+
+    async def joined(self) -> None:
+        """Return once our record is in the store."""
+        await self._joined.wait()
+
+    def notice(self) -> None:
+        """The record may have to say something else now (an address changed), or may have been touched."""
+        self._changed.set()
+
+    def condition(self) -> Condition:
+        """Return what everything that we write is conditional on. Unavailable while we are no member."""
+        if not self.is_member:
+            raise Unavailable(
+                "this node is not a member of its cluster at the moment",
+                remedy="it joins again by itself once the cluster's store answers; see `carrick node ls`",
+            )
+        return self._records.nodes.expecting(self.node, self.revision)
+
+    def refused(self, error: StaleRevision) -> bool:
+        """Take note of a write that was refused; tell whether it was because of our record."""
+        if error.key != self._records.nodes.key(self.node):
+            return False
+        self.revision = ABSENT
+        self._joined.clear()
+        self._changed.set()
+        return True
+
+    # The node's own task -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the record and the sign of life until cancelled."""
+        self._mirror.listen(lambda table, change: self._look(table is self._mirror.nodes, change.gone))
+        while True:
+            # Two thirds of the time to live may pass without the store before anybody misses us.
+            pause = self._random.uniform(0.8, 1.0) * self._ttl_s / 3
+            try:
+                await self._keep()
+            except Unavailable as error:
+                _log.info("no sign of life to the cluster: %s", error)
+                pause = self._random.uniform(0.5, 1.0) * _RETRY_S
+            except (StaleRevision, NotFound) as error:
+                _log.info("the cluster's records of this node changed: %s", error)
+                self.revision = ABSENT
+                pause = self._random.uniform(0.1, 0.5)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until there is something to do."""
+        waiting = [
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(self._changed.wait()),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for item in waiting:
+                item.cancel()
+
+    def _look(self, is_nodes: bool, gone: object) -> None:
+        if not is_nodes:
+            return
+        current = self._mirror.nodes.get(self.node)
+        if self.is_member and (
+            (isinstance(gone, dict) and self.node in gone)
+            or (current is not None and current.state is NodeState.GONE)
+        ):
+            self.revision = ABSENT
+            self._joined.clear()
+            self._changed.set()
+
+    async def _keep(self) -> None:
+        self._changed.clear()
+        await self._keep_lease()
+        await self._keep_record()
+
+    async def _keep_lease(self) -> None:
+        if self._lease is not None:
+            try:
+                await self._records.store.keep_alive(self._lease)
+                return
+            except NotFound:
+                _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
+                self._lease = None
+        self._lease = await self._records.store.grant(self._ttl_s)
+        # A sign from a life before is overwritten: its lease would take it away under us.
+        await self._put_sign()
+
+    async def _put_sign(self) -> None:
+        assert self._lease is not None
+        sign = Sign(self.epoch, self._run)
+        lost = self._records.lost.deleting(self.node)
+        timer = self._records.timers.deleting(self.node)
+        await self._records.store.commit(
+            [self._records.alive.putting(self.node, sign, self._lease), lost, timer]
+        )
+
+    async def _keep_record(self) -> None:
+        found = await self._records.nodes.get(self.node)
+        if found is None:
+            await self._begin_epoch()
+            return
+        if found.value.state is NodeState.GONE:
+            # Its removal is under way, by whoever began it or whoever finds it. A record that is gone is
+            # where the next epoch begins; until then nothing of us is in the cluster.
+            self.revision = ABSENT
+            return
+        if found.value.epoch != self.epoch:
+            # Our own memory of the epoch is older: it was restored from a copy.
+            _log.warning("this node's epoch is %d, not %d", found.value.epoch, self.epoch)
+            await self._save_epoch(found.value.epoch)
+            self.epoch = found.value.epoch
+            await self._put_sign()
+            self._on_new_epoch()
+        wanted = replace(
+            self._describe(), epoch=self.epoch, state=found.value.state, joined_ns=found.value.joined_ns
+        )
+        if wanted == found.value:
+            self.revision = found.revision
+        else:
+            self.revision = await self._records.nodes.put(self.node, wanted, expecting=found.revision)
+        self._joined.set()
+
+    async def _begin_epoch(self) -> None:
+        epoch = self.epoch + 1
+        await self._save_epoch(epoch)
+        record = replace(
+            self._describe(), epoch=epoch, state=NodeState.ACTIVE, joined_ns=self._clock.now_ns()
+        )
+        self.revision = await self._records.nodes.put(self.node, record, expecting=ABSENT)
+        self.epoch = epoch
+        await self._put_sign()
+        if epoch > 1:
+            _log.warning("the cluster had given this node up: it begins epoch %d", epoch)
+        self._joined.set()
+        self._on_new_epoch()
+
+    async def leave(self) -> None:
+        """Take our record and sign away; what we had must be gone already."""
+        revision = self.revision
+        self.revision = ABSENT
+        await self._records.store.commit(
+            [
+                self._records.nodes.deleting(self.node),
+                self._records.alive.deleting(self.node),
+                self._records.lost.deleting(self.node),
+                self._records.timers.deleting(self.node),
+            ],
+            [self._records.nodes.expecting(self.node, revision)] if revision else [],
+        )

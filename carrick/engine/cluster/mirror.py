@@ -1,0 +1,140 @@
+"""The mirror: what the cluster's store says, kept in memory by watching it.
+
+Nodes, signs of life, networks and blocks are watched by every node; the endpoints of a network only where
+somebody wants them. While the store cannot be reached everything stays as it was last: that is what being
+cut off means here.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from ...host.store.follow import follow
+from ...model.cluster import RemoteEndpoint
+from ...model.errors import Unavailable
+from ...model.ids import NetworkId
+from ..clock import Clock
+from .records import ClusterRecords
+from .table import Table, TableChange
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 15.0
+
+Listener = Callable[[Table[Any], TableChange[Any]], None]
+"""Is told of every change, at once and in order. It must not wait."""
+
+
+class Mirror:
+    """Run `run` as a task; `ready` returns once everything that all nodes watch has been seen."""
+
+    def __init__(self, records: ClusterRecords, clock: Clock, choose: random.Random | None = None) -> None:
+        self.records = records
+        self._clock = clock
+        self._random = choose or random.Random()
+        self.nodes = Table(records.nodes)
+        self.alive = Table(records.alive)
+        self.lost = Table(records.lost)
+        self.timers = Table(records.timers)
+        self.networks = Table(records.networks)
+        self.blocks = Table(records.blocks)
+        self.endpoints: dict[NetworkId, Table[RemoteEndpoint]] = {}
+        self._following: dict[NetworkId, asyncio.Task[None]] = {}
+        self._listeners: list[Listener] = []
+        self._group: asyncio.TaskGroup | None = None
+        self._away: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str:
+        """Return why the store cannot be watched now, "" if it can."""
+        return next(iter(self._away.values()), "")
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Watch until cancelled, or until the store is closed."""
+        tables = (self.nodes, self.alive, self.lost, self.timers, self.networks, self.blocks)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for table in tables:
+                group.create_task(self._follow(table), name=f"mirror {table.prefix}")
+            for network_id in list(self.endpoints):
+                self._start(network_id)
+        self._group = None
+
+    async def ready(self) -> None:
+        """Return once every table that all nodes watch has its first snapshot."""
+        for table in (self.nodes, self.alive, self.lost, self.timers, self.networks, self.blocks):
+            await table.wait_for(lambda table=table: table.is_loaded)  # type: ignore[misc]
+
+    def want_endpoints(self, network_id: NetworkId) -> Table[RemoteEndpoint]:
+        """Watch a network's endpoints from now on; return their table, which may still be empty."""
+        if network_id not in self.endpoints:
+            self.endpoints[network_id] = Table(self.records.endpoints_on(network_id))
+            self._start(network_id)
+        return self.endpoints[network_id]
+
+    async def drop_endpoints(self, network_id: NetworkId) -> None:
+        """Stop watching a network's endpoints and forget them."""
+        table = self.endpoints.pop(network_id, None)
+        task = self._following.pop(network_id, None)
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if table is not None and len(table):
+            self._tell(table, TableChange(gone=table.as_dict()))
+
+    def _start(self, network_id: NetworkId) -> None:
+        if self._group is not None and network_id not in self._following:
+            work = self._follow(self.endpoints[network_id])
+            self._following[network_id] = self._group.create_task(work, name=f"mirror {network_id[:12]}")
+
+    async def _follow(self, table: Table[Any]) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with follow(self.records.store, table.prefix) as updates:
+                    async for update in updates:
+                        pause = _FIRST_PAUSE_S
+                        if self._away.pop(table.prefix, None):
+                            _log.info("watching %s again", table.prefix)
+                        change = await table.apply(update)
+                        if change:
+                            self._tell(table, change)
+                return
+            except Unavailable as error:
+                if table.prefix not in self._away:
+                    _log.warning("cannot watch %s: %s", table.prefix, error)
+                self._away[table.prefix] = str(error)
+            # Jitter over the whole pause: thousands come back when the store does.
+            await self._clock.sleep(self._random.uniform(0, pause))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _tell(self, table: Table[Any], change: TableChange[Any]) -> None:
+        for listener in self._listeners:
+            listener(table, change)
+
+
+async def patiently(
+    attempt: Callable[[], Awaitable[None]],
+    clock: Clock,
+    what: str,
+    *,
+    choose: random.Random,
+    longest_s: float = _LONGEST_PAUSE_S,
+) -> None:
+    """Try until it succeeds, while the store is Unavailable; pauses grow, with full jitter."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            await attempt()
+            return
+        except Unavailable as error:
+            _log.info("%s waits for the cluster's store: %s", what, error)
+        await clock.sleep(choose.uniform(0, pause))
+        pause = min(pause * 2, longest_s)

@@ -1,0 +1,166 @@
+"""The sweeper: carries out what is to be done about nodes that are away.
+
+Which nodes, and whether it is for this one to do, `domains/membership` decides. Each step is conditional on
+what was decided from, so that sweepers may overlap, and be killed anywhere.
+"""
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from ...domains.membership import Missing, plan_sweep
+from ...host.store.contract import ABSENT, Change, Condition, DeletePrefix, StaleRevision
+from ...host.store.typed import Versioned
+from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
+from ...model.errors import CarrickError, NotFound
+from ..clock import Clock
+from .mirror import Mirror
+from .records import ClusterRecords
+from .table import Table
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+GONE_AFTER_S = 600.0
+_EVERY_S = 5.0
+_HELP_EVERY = 12
+_PER_TRANSACTION = 60
+
+
+class Sweeper:
+    """`gone_after_s` is the stated time: how long a node may be missed before it is given up."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        records: ClusterRecords,
+        mirror: Mirror,
+        clock: Clock,
+        gone_after_s: float = GONE_AFTER_S,
+        every_s: float = _EVERY_S,
+        choose: random.Random | None = None,
+    ) -> None:
+        self._node = node
+        self._records = records
+        self._mirror = mirror
+        self._clock = clock
+        self._gone_after_s = gone_after_s
+        self._every_s = every_s
+        self._random = choose or random.Random()
+
+    async def run(self) -> None:
+        await self._mirror.ready()
+        rounds = self._random.randrange(_HELP_EVERY)
+        while True:
+            await self._clock.sleep(self._random.uniform(0.5, 1.5) * self._every_s)
+            rounds += 1
+            try:
+                await self.sweep(help_out=rounds % _HELP_EVERY == 0)
+            except CarrickError as error:
+                _log.info("seeing to nodes that are away: %s", error)
+
+    async def sweep(self, *, help_out: bool = False) -> None:
+        """Look once at who is away, and do what is for this node to do."""
+        if self._mirror.problem or not self._mirror.nodes.is_loaded:
+            return
+        plan = plan_sweep(
+            self._node,
+            _by_node(self._mirror.nodes),
+            _by_node(self._mirror.alive),
+            _by_node(self._mirror.lost),
+            _by_node(self._mirror.timers),
+            help_out=help_out,
+        )
+        for missing in plan.report:
+            await self._report(missing)
+        for missing in plan.evict:
+            await self.evict(missing.node)
+
+    async def _report(self, missing: Missing) -> None:
+        """Say that a node is missed, and start the clock."""
+        sign = Sign(missing.epoch)
+        lease = await self._records.store.grant(self._gone_after_s)
+        try:
+            await self._records.store.commit(
+                [
+                    self._records.lost.putting(missing.node, sign),
+                    self._records.timers.putting(missing.node, sign, lease),
+                ],
+                [
+                    self._records.alive.expecting(missing.node, self._mirror.alive.revision_of(missing.node)),
+                    self._records.lost.expecting(missing.node, self._mirror.lost.revision_of(missing.node)),
+                ],
+            )
+            _log.warning("node %s is unreachable", self._name(missing.node))
+        except StaleRevision:
+            await self._records.store.revoke(lease)  # somebody else was first, or it is back
+
+    async def evict(self, node: NodeId, *, at_once: bool = False) -> None:
+        """Remove a node with all it had. Unless `at_once`, only if it still shows no sign of life.
+
+        Raises NotFound if there is no such node.
+        """
+        record = await self._records.nodes.get(node)
+        if record is None:
+            raise NotFound(f"node {node} not found")
+        fence = record.revision
+        if record.value.state is not NodeState.GONE:
+            alive = await self._records.alive.get(node)
+            if alive is not None and not at_once:
+                return  # it is back
+            fence = await self._mark_gone(record, at_once=at_once)
+        await self._remove_belongings(node, self._records.nodes.expecting(node, fence))
+        _log.warning("node %s was given up: its endpoints and blocks are free", record.value.name)
+
+    async def _mark_gone(self, record: Versioned[NodeRecord], *, at_once: bool) -> int:
+        """End a node's right to write, as all its writes are conditional on its record."""
+        node = record.value
+        conditions = [self._records.nodes.expecting(node.id, record.revision)]
+        if not at_once:
+            conditions.append(self._records.alive.expecting(node.id, ABSENT))
+        gone = replace(node, state=NodeState.GONE)
+        return await self._records.store.commit([self._records.nodes.putting(node.id, gone)], conditions)
+
+    async def _remove_belongings(self, node: NodeId, fence: Condition) -> None:
+        """Remove what a node had, its record last.
+
+        Each transaction is fenced by the record as it was marked: a sweeper that fell behind must not remove
+        what the node has taken in its next epoch.
+        """
+        changes: list[Change] = [
+            DeletePrefix(self._records.endpoints.key(f"{network_id}/{node}/"))
+            for network_id, _ in self._mirror.networks.items()
+        ]
+        blocks = await self._records.blocks.list()
+        changes += [
+            self._records.blocks.deleting(key)
+            for key, block in blocks.records.items()
+            if block.value.node == node
+        ]
+        statics = await self._records.addresses.list()
+        changes += [
+            self._records.addresses.deleting(key)
+            for key, static in statics.records.items()
+            if static.value.node == node
+        ]
+        for start in range(0, len(changes), _PER_TRANSACTION):
+            await self._records.store.commit(changes[start : start + _PER_TRANSACTION], [fence])
+        await self._records.store.commit(
+            [
+                self._records.nodes.deleting(node),
+                self._records.lost.deleting(node),
+                self._records.timers.deleting(node),
+                self._records.alive.deleting(node),
+            ],
+            [fence],
+        )
+
+    def _name(self, node: NodeId) -> str:
+        record = self._mirror.nodes.get(node)
+        return record.name if record else node
+
+
+def _by_node(table: Table[T]) -> Mapping[NodeId, T]:
+    return {NodeId(key): value for key, value in table.as_dict().items()}

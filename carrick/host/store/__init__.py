@@ -1,4 +1,7 @@
-"""State: one contract (`contract.py`), the embedded SQLite store, typed collections over any store."""
+"""State: one contract (`contract.py`), the embedded SQLite store, typed collections over any store.
+
+`etcd.py` is imported where it is needed: its HTTP/2 library costs a daemon without an etcd nothing.
+"""
 
 from .contract import (
     ABSENT,
@@ -12,6 +15,7 @@ from .contract import (
     Entry,
     Event,
     LeaseId,
+    OutcomeUnknown,
     Put,
     Removed,
     Snapshot,
@@ -20,6 +24,7 @@ from .contract import (
     Watch,
 )
 from .follow import Update, follow
+from .lease import HeldLease, hold_lease
 from .sqlite import SqliteStore
 from .typed import Collection, Listing, Undecodable, Versioned
 
@@ -35,8 +40,10 @@ __all__ = [
     "DeletePrefix",
     "Entry",
     "Event",
+    "HeldLease",
     "LeaseId",
     "Listing",
+    "OutcomeUnknown",
     "Put",
     "Removed",
     "Snapshot",
@@ -48,4 +55,5 @@ __all__ = [
     "Versioned",
     "Watch",
     "follow",
+    "hold_lease",
 ]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from ...model.errors import InvalidRequest
 from .contract import (
     MAX_KEY_BYTES,
+    MAX_OPERATIONS,
+    MAX_TRANSACTION_BYTES,
     MAX_VALUE_BYTES,
     Change,
     Condition,
@@ -56,8 +58,15 @@ def check_transaction(changes: Sequence[Change], conditions: Sequence[Condition]
 
     etcd refuses such transactions ("duplicate key given in txn request"); so do we all.
     """
+    for number, what in ((len(changes), "changes"), (len(conditions), "conditions")):
+        if number > MAX_OPERATIONS:
+            raise InvalidRequest(
+                f"the transaction has {number} {what}; at most {MAX_OPERATIONS} are possible",
+                remedy="make it in several parts",
+            )
     named: set[str] = set()
     prefixes: list[str] = []
+    total = sum(2 * len(condition.key.encode("utf-8", "replace")) for condition in conditions)
     for change in changes:
         match change:
             case DeletePrefix(prefix):
@@ -70,11 +79,18 @@ def check_transaction(changes: Sequence[Change], conditions: Sequence[Condition]
                     raise InvalidRequest(
                         f"the value of {key} has {len(value)} bytes; at most {MAX_VALUE_BYTES} are possible"
                     )
+                total += len(value)
             case Delete(key):
                 check_key(key)
         if key in named:
             raise InvalidRequest(f"the transaction names {key} twice")
         named.add(key)
+        total += len(key.encode())
+    if total > MAX_TRANSACTION_BYTES:
+        raise InvalidRequest(
+            f"the transaction has {total} bytes; at most {MAX_TRANSACTION_BYTES} are possible",
+            remedy="make it in several parts",
+        )
     for prefix in prefixes:
         if twice := next((key for key in named if key.startswith(prefix)), None):
             raise InvalidRequest(f"the transaction names {twice} and deletes all of {prefix}")

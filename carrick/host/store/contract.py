@@ -4,13 +4,15 @@ Every implementation passes `tests/contract/test_store_contract.py`. The rules:
 
 - One revision counts for the whole store. A transaction that changes anything raises it by one, and
   all that it changed carries the new revision; one that changes nothing (deleting what is absent)
-  leaves it alone. It never goes back, also not over a restart.
+  leaves it alone. It never goes back, also not over a restart. Where others share the store's server
+  their changes raise it too, so two revisions in a row need not be neighbours, nor the first one 1.
 - A transaction is all or nothing, and durable when `commit` returns as far as the implementation
-  says (docs/adr/0002-store.md). It may name a key once only, and keys and values have limits.
+  says (docs/adr/0002-store.md). It may name a key once only, and keys, values and the whole have limits.
 - A lease's keys vanish, in one revision, once it has not been kept alive for its time to live. A
-  restart gives every lease its whole time again.
+  restart gives every lease its whole time again. `lease.py` keeps one alive.
 - A watch gives every change after a revision once and in order, or says `Compacted` where it no
-  longer can; it goes on after that. `follow.py` turns this into snapshots and changes.
+  longer can; it goes on after that. `follow.py` turns this into snapshots and changes. A watch outlives
+  an outage of the store: it says nothing meanwhile, and then what has happened.
 
 Keys are paths without a leading slash (`networks/<id>`); a prefix ends in a slash by custom, not by
 rule. Values are bytes; `typed.py` puts types on them.
@@ -20,7 +22,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol, Self
 
-from ...model.errors import Conflict
+from ...model.errors import Conflict, Unavailable
 
 LeaseId = NewType("LeaseId", int)
 NO_LEASE = LeaseId(0)
@@ -30,6 +32,13 @@ ABSENT = 0
 MAX_KEY_BYTES = 1024
 MAX_VALUE_BYTES = 1024 * 1024
 """Below etcd's 1.5 MiB for a request, so that what one store takes the other takes too."""
+
+MAX_TRANSACTION_BYTES = 1280 * 1024
+"""All keys and values of a transaction together, a condition's key counting twice, as it is sent so.
+What etcd allows beyond this is for the prefix and the rest of the request."""
+
+MAX_OPERATIONS = 128
+"""Of changes, and of conditions, in one transaction: etcd's own limit (`--max-txn-ops`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +139,27 @@ class StaleRevision(Conflict):
         self.actual = actual
 
 
+class OutcomeUnknown(Unavailable):
+    """The answer to a commit was lost: either all of it was made, or nothing. Only a remote store raises it.
+
+    Never repeat the commit blindly. Read its keys again: a value of one's own there says that it was made.
+    One that is not there yet may still come (a proposal can outlive its caller), so what is repeated must
+    carry the conditions of the new reading; then the late one and the repeated one cannot both be made.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(
+            f"{subject} has not answered whether the transaction was made: {reason}",
+            remedy="read what it was to change, and repeat it if it was not made",
+        )
+
+
 class Watch(Protocol):
-    """One reader's view of the changes. Iteration ends when the store or the watch is closed."""
+    """One reader's view of the changes. Iteration ends when the store or the watch is closed.
+
+    May raise Denied or InvalidRequest where the store refuses it from the beginning. `__anext__` may be
+    cancelled and called again without losing an event.
+    """
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
@@ -146,7 +174,11 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """What every store does. Unavailable means that it cannot serve now; nothing was changed then."""
+    """What every store does.
+
+    Unavailable means that it cannot serve now. Nothing was changed then, except that OutcomeUnknown, which
+    only `commit` raises, leaves that open.
+    """
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry, or None if there is none."""
@@ -158,7 +190,8 @@ class Store(Protocol):
         """Make all the changes, if every condition holds, and return the store's revision.
 
         Raises StaleRevision naming the first key whose condition failed, NotFound if a lease is
-        unknown or has run out, InvalidRequest if a key is named twice or a limit is passed.
+        unknown or has run out (one of the two, if both are so), InvalidRequest if a key is named twice or a
+        limit is passed, OutcomeUnknown.
         """
 
     async def grant(self, ttl_s: float) -> LeaseId:
@@ -171,7 +204,10 @@ class Store(Protocol):
         """End the lease and delete its keys. Raises NotFound if there is no such lease."""
 
     def watch(self, prefix: str, *, after: int) -> Watch:
-        """Watch the keys below `prefix` for changes later than revision `after`."""
+        """Watch the keys below `prefix` for changes later than revision `after`.
+
+        A remote store begins with the first `__anext__`; what happened in between is not lost.
+        """
 
     async def compact(self, revision: int) -> None:
         """Forget the changes up to `revision`; the entries stay. Only watches from before notice."""
@@ -179,7 +215,8 @@ class Store(Protocol):
     async def run(self) -> None:
         """Do the store's own work (ending leases on time) until it is closed.
 
-        The composition root owns this as a task. Without it a lease ends at the next call instead.
+        The composition root owns this as a task. Without it a lease of an embedded store ends at the next
+        call instead.
         """
 
     async def aclose(self) -> None:

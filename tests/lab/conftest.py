@@ -1,0 +1,56 @@
+"""Several hosts on one machine, and faults between them. Needs root.
+
+`lab` is one for a module, with everything mended before each test.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from carrick.testing.boxes import settle_nodes
+from carrick.testing.lab import TempLab
+
+_TIMEOUT_S = 240
+GONE_AFTER_S = 12
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="makes namespaces and runs containers: needs root"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+@pytest.fixture(scope="module")
+def standing_lab() -> Iterator[TempLab]:
+    """Three hosts in two segments, and an etcd."""
+    with TempLab(hosts=3, segments=2) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def standing_cluster() -> Iterator[TempLab]:
+    """As `standing_lab`, one cluster; who is missed for 12 s is given up."""
+    with TempLab(hosts=3, segments=2, cluster=True, gone_after_s=GONE_AFTER_S) as lab:
+        yield lab
+
+
+@pytest.fixture
+def cluster(standing_cluster: TempLab) -> Iterator[TempLab]:
+    """The module's cluster, mended and emptied after the test."""
+    yield standing_cluster
+    standing_cluster.mend()
+    settle_nodes(standing_cluster)
+    standing_cluster.remove_all()
+
+
+@pytest.fixture
+def lab(standing_lab: TempLab) -> Iterator[TempLab]:
+    """The module's lab, mended and emptied after the test."""
+    yield standing_lab
+    standing_lab.mend()
+    standing_lab.remove_all()

@@ -1,5 +1,6 @@
 """The clock and the randomness, given to whoever needs them, so that tests can give others."""
 
+import asyncio
 import secrets
 import time
 from datetime import UTC, datetime
@@ -15,6 +16,10 @@ class Clock(Protocol):
         """Seconds that never go back, for durations."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Return when so much time has gone by."""
+        ...
+
 
 class SystemClock:
     def now_ns(self) -> int:
@@ -22,6 +27,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def as_datetime(time_ns: int) -> datetime:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from ..model.errors import Unavailable
 from .clock import Clock
-from .values import Event
+from .values import ContainerRecord, Event
 
 _KEPT = 1000
 _QUEUE = 10_000
@@ -60,3 +60,9 @@ class EventBus:
                     yield received
         finally:
             self._queues.discard(queue)
+
+
+def emit_container(events: EventBus, record: ContainerRecord, action: str, **extra: str) -> None:
+    """Emit a container's event with Docker's attributes: labels, image, name."""
+    attributes = record.config.labels | {"image": record.asked_image, "name": record.name} | extra
+    events.emit("container", action, record.id, attributes)

@@ -8,8 +8,7 @@ from ..model.containers import ContainerStatus
 from ..model.errors import CarrickError, Conflict, InvalidRequest, NotFound
 from ..model.ids import ContainerId
 from .clock import new_id
-from .events import EventBus
-from .lifecycle import emit_container
+from .events import EventBus, emit_container
 from .state import State
 from .tasks import TaskOwner
 from .values import ExecConfig, ExecView
@@ -41,18 +40,19 @@ class ExecService:
         return self._find(exec_id).view
 
     def of(self, container_id: ContainerId) -> tuple[str, ...]:
-        """Return the execs that run in a container."""
+        """Return the execs of a container that have not ended."""
         return tuple(
             key
             for key, item in self._execs.items()
-            if item.view.container_id == container_id and item.view.is_running
+            if item.view.container_id == container_id and item.view.exit_code is None
         )
 
     def forget(self, container_id: ContainerId) -> None:
         for key in [k for k, item in self._execs.items() if item.view.container_id == container_id]:
             del self._execs[key]
 
-    async def create(self, reference: str, config: ExecConfig) -> str:
+    async def create(self, reference: str, config: ExecConfig, *, exec_id: str = "") -> str:
+        """Note an exec to be; without `exec_id` it gets one of its own."""
         record = self._state.find_container(reference)
         if not config.args:
             raise InvalidRequest("No exec command specified")
@@ -60,11 +60,15 @@ class ExecService:
             raise Conflict(f"container {record.name} is paused, unpause the container before exec")
         if not record.state.is_running:
             raise Conflict(f"container {record.id} is not running")
-        exec_id = new_id()
+        exec_id = exec_id or new_id()
         self._execs[exec_id] = _Exec(ExecView(exec_id, record.id, config))
         self._forget_oldest()
-        emit_container(self._events, record, f"exec_create: {' '.join(config.args)}", execID=exec_id)
+        emit_container(self._events, record, f"exec_create: {_words(config)}", execID=exec_id)
         return exec_id
+
+    def drop(self, exec_id: str) -> None:
+        """Forget one exec, which nobody will ask for. Repeatable."""
+        self._execs.pop(exec_id, None)
 
     def _forget_oldest(self) -> None:
         """Ended execs are kept for `inspect`, but not for ever."""
@@ -76,9 +80,9 @@ class ExecService:
         item = self._find(exec_id)
         if item.view.is_running or item.view.exit_code is not None:
             raise Conflict(
-                f"exec {exec_id} has already run"
+                f"Error: Exec command {exec_id} has already run"
                 if not item.view.is_running
-                else f"exec {exec_id} is already running"
+                else f"Error: Exec command {exec_id} is already running"
             )
         record = self._state.find_container(item.view.container_id)
         config = item.view.config
@@ -94,6 +98,8 @@ class ExecService:
             privileged=config.privileged,
             console_size=size,
         )
+        # Told before it is tried, as in Docker: what cannot start has this event, and no exec_die.
+        emit_container(self._events, record, f"exec_start: {_words(config)}", execID=exec_id)
         try:
             session = await self._runtime.exec(request)
         except CannotStart as error:
@@ -104,7 +110,6 @@ class ExecService:
             raise
         item.session = session
         item.view = _with(item.view, is_running=True, pid=session.pid)
-        emit_container(self._events, record, f"exec_start: {' '.join(config.args)}", execID=exec_id)
         self._tasks.start(self._watch(item, session), f"exec {exec_id[:12]}")
         return session
 
@@ -125,6 +130,11 @@ class ExecService:
         if item.session is None:
             raise Conflict(f"exec {exec_id} is not running")
         await item.session.resize(size)
+
+
+def _words(config: ExecConfig) -> str:
+    """Return the command as events show it: with a blank after the program, also if nothing follows."""
+    return f"{config.args[0]} {' '.join(config.args[1:])}"
 
 
 def _with(

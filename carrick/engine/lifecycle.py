@@ -16,6 +16,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 
+from ..domains import health
 from ..domains.ipam import AddressInUse
 from ..host.runtime.api import (
     CannotStart,
@@ -26,6 +27,7 @@ from ..host.runtime.api import (
 from ..model.containers import (
     ContainerState,
     ContainerStatus,
+    Health,
 )
 from ..model.errors import (
     CarrickError,
@@ -37,9 +39,11 @@ from ..model.errors import (
 )
 from ..model.ids import ContainerId, SandboxId, short
 from ..model.networks import Sandbox
-from .events import EventBus
+from .events import EventBus, emit_container
 from .firewall import FirewallService
+from .health import HealthService
 from .launching import Launcher
+from .mounts import VolumeMounts
 from .names import NameService
 from .policies import parse_signal, restarts_on_boot, should_restart
 from .ports import PortService
@@ -68,6 +72,8 @@ class Lifecycle:
         ports: PortService,
         firewall: FirewallService,
         names: NameService,
+        health_service: HealthService,
+        volume_mounts: VolumeMounts,
         events: EventBus,
         tasks: TaskOwner,
     ) -> None:
@@ -79,6 +85,8 @@ class Lifecycle:
         self._ports = ports
         self._firewall = firewall
         self._names = names
+        self._health = health_service
+        self._volume_mounts = volume_mounts
         self._events = events
         self._tasks = tasks
         self._exit_waiters: dict[ContainerId, set[asyncio.Future[int]]] = {}
@@ -127,10 +135,15 @@ class Lifecycle:
             await self._fail(record, error)
             raise
         state = ContainerState(
-            status=ContainerStatus.RUNNING, pid=pid, started_at=started_at, finished_at=None
+            status=ContainerStatus.RUNNING,
+            pid=pid,
+            started_at=started_at,
+            finished_at=None,
+            health=fresh_health(record),
         )
         record = replace(record, state=state, has_been_started=True)
         await self._state.save(Write(containers=[record]))
+        self._health.watch(record)
         if owned is not None:
             for endpoint in owned.endpoints:
                 self._emit_network(record, endpoint.network_id, "connect")
@@ -145,6 +158,7 @@ class Lifecycle:
             self._sandboxes.publish_names(record, owned)
         elif sandbox is None:
             self._surroundings.write(record, None)
+        await self._volume_mounts.activate(record)
         request = self._launcher.request(record, sandbox)
         launch = asyncio.create_task(self._runtime.create(request), name=f"create {record.name}")
         try:
@@ -223,6 +237,7 @@ class Lifecycle:
             for endpoint in sandbox.endpoints:
                 self._emit_network(record, endpoint.network_id, "disconnect")
         await self._runtime.release(record.id)
+        await self._volume_mounts.release(record)
         if record.host_config.network_mode.startswith("container:"):
             await self._leave_namespace(record)
 
@@ -273,8 +288,10 @@ class Lifecycle:
 
         Without `restart_now` a container that is to restart waits for `restart_after_boot`.
         """
+        await self._health.stop(record.id)
         state = replace(
             record.state,
+            health=health.close(record.state.health),
             status=ContainerStatus.EXITED,
             pid=0,
             exit_code=event.exit_code,
@@ -293,6 +310,8 @@ class Lifecycle:
         await self._state.save(Write(containers=[record]))
         # Two that end at the same moment each leave it to the other, until here.
         await self._leave_namespace(record)
+        await self._volume_mounts.release(record)
+        self._volume_mounts.tell_released(record)
         self._emit(record, "die", exitCode=str(event.exit_code))
         for waiter in self._exit_waiters.pop(record.id, set()):
             if not waiter.done():
@@ -434,8 +453,16 @@ class Lifecycle:
                 raise Conflict(f"Container {record.id} is not running")
             if record.state.status is ContainerStatus.PAUSED:
                 raise Conflict(f"Container {record.id} is already paused")
-            await self._runtime.pause(record.id)
-            state = replace(record.state, status=ContainerStatus.PAUSED)
+            # First: a probe under way could not be ended once it is frozen.
+            await self._health.stop(record.id)
+            try:
+                await self._runtime.pause(record.id)
+            except BaseException:
+                self._health.watch(record)
+                raise
+            state = replace(
+                record.state, status=ContainerStatus.PAUSED, health=health.close(record.state.health)
+            )
             await self._state.save(Write(containers=[replace(record, state=state)]))
         self._emit(record, "pause")
 
@@ -446,8 +473,9 @@ class Lifecycle:
             if record.state.status is not ContainerStatus.PAUSED:
                 raise Conflict(f"Container {record.id} is not paused")
             await self._runtime.resume(record.id)
-            state = replace(record.state, status=ContainerStatus.RUNNING)
-            await self._state.save(Write(containers=[replace(record, state=state)]))
+            record = replace(record, state=replace(record.state, status=ContainerStatus.RUNNING))
+            await self._state.save(Write(containers=[record]))
+            self._health.watch(record)
         self._emit(record, "unpause")
 
     # Waiting ---------------------------------------------------------------------------------
@@ -491,10 +519,9 @@ class Lifecycle:
             self._events.emit("network", action, network.id, attributes)
 
 
-def emit_container(events: EventBus, record: ContainerRecord, action: str, **extra: str) -> None:
-    """Emit a container's event with Docker's attributes: labels, image, name."""
-    attributes = record.config.labels | {"image": record.asked_image, "name": record.name} | extra
-    events.emit("container", action, record.id, attributes)
+def fresh_health(record: ContainerRecord) -> Health | None:
+    """Return the health of a container that has just been started; None if nothing checks it."""
+    return None if health.plan_check(record.config) is None else health.begin(record.state.health)
 
 
 def _check_startable(record: ContainerRecord) -> None:

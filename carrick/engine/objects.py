@@ -1,6 +1,7 @@
 """Images and volumes as doors use them: the stores of `host/runtime`, with their users and events."""
 
 from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,14 +10,19 @@ from ..host.runtime.api import (
     ImageRemoval,
     ImageStore,
     ImageUser,
+    Progress,
     ProgressCallback,
+    PushResult,
     RegistryAuth,
+    RemoteImage,
     Runtime,
+    SearchResult,
     Volume,
     VolumeStore,
 )
+from ..host.runtime.healthcheck import render_healthcheck
 from ..model.containers import Image, ImageHistory
-from ..model.errors import Conflict, InvalidRequest
+from ..model.errors import Conflict, InvalidRequest, NotFound
 from ..model.ids import ContainerId
 from . import filters as filtering
 from .clock import Clock
@@ -53,10 +59,99 @@ class ImageService:
         *,
         platform: str = "",
         auth: RegistryAuth | None = None,
+        all_tags: bool = False,
     ) -> Image:
-        image = await self._images.pull(reference, progress, platform=platform, auth=auth)
-        self._emit("pull", reference)
-        return image
+        if not all_tags:
+            image = await self._images.pull(reference, progress, platform=platform, auth=auth)
+            self._emit("pull", reference)
+            return image
+        pulled: Image | None = None
+        is_news = False
+
+        def without_status(line: Progress) -> None:
+            nonlocal is_news
+            if line.status.startswith("Status: "):
+                # One for all of them, at the end.
+                is_news = is_news or line.status.startswith("Status: Downloaded")
+            else:
+                progress(line)
+
+        for tag in await self._images.remote_tags(reference, auth):
+            name = f"{reference}:{tag}"
+            pulled = await self._images.pull(name, without_status, platform=platform, auth=auth)
+            self._emit("pull", name)
+        if pulled is None:
+            raise NotFound(f"manifest for {reference} not found: the repository has no tags")
+        news = "Downloaded newer image for" if is_news else "Image is up to date for"
+        progress(Progress(f"Status: {news} {reference}"))
+        return pulled
+
+    async def push(
+        self,
+        reference: str,
+        progress: ProgressCallback,
+        *,
+        auth: RegistryAuth | None = None,
+        all_tags: bool = False,
+    ) -> tuple[PushResult, ...]:
+        names = await self._names_in(reference) if all_tags else (reference,)
+        results = []
+        for number, name in enumerate(names):
+            # One heading for all tags.
+            report = progress if number == 0 else _without_heading(progress)
+            results.append(await self._images.push(name, report, auth=auth))
+            self._emit("push", name)
+        return tuple(results)
+
+    async def _names_in(self, repository: str) -> tuple[str, ...]:
+        """Return the names of the images here in a repository, or the repository if there are none:
+        the store knows the words to refuse it with."""
+        found = sorted(
+            tag
+            for image in await self._images.list()
+            for tag in image.repo_tags
+            if tag.rpartition(":")[0] == repository
+        )
+        return tuple(found) or (repository,)
+
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        return await self._images.check_credentials(server, auth)
+
+    async def remote(self, reference: str, auth: RegistryAuth | None = None) -> RemoteImage:
+        return await self._images.remote(reference, auth)
+
+    async def search(
+        self,
+        term: str,
+        *,
+        limit: int = 25,
+        filters: Filters | None = None,
+        auth: RegistryAuth | None = None,
+    ) -> tuple[SearchResult, ...]:
+        wanted = filters or {}
+        filtering.check_names(wanted, {"is-automated", "is-official", "stars"})
+        stars = max((_whole("stars", text) for text in wanted.get("stars", ())), default=0)
+        is_official = filtering.flag(wanted, "is-official")
+        is_automated = filtering.flag(wanted, "is-automated")
+        return tuple(
+            result
+            for result in await self._images.search(term, limit=limit, auth=auth)
+            if result.stars >= stars
+            and is_official in (None, result.is_official)
+            and is_automated in (None, result.is_automated)
+        )
+
+    async def import_url(
+        self,
+        url: str,
+        reference: str,
+        changes: tuple[str, ...],
+        message: str,
+        progress: ProgressCallback,
+    ) -> str:
+        image_id = await self._images.import_url(url, reference, changes, message, progress)
+        self._emit("import", reference or image_id)
+        return image_id
 
     async def load(self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback) -> tuple[str, ...]:
         names = await self._images.load(archive, progress)
@@ -88,7 +183,9 @@ class ImageService:
             if wanted.get(name)
         }
         return [
-            image for image in images if filtering.image_matches(image, wanted, moments, self._clock.now_ns())
+            replace(image, repo_tags=filtering.tags_asked_for(image, wanted))
+            for image in images
+            if filtering.image_matches(image, wanted, moments, self._clock.now_ns())
         ]
 
     async def get(self, reference: str) -> Image:
@@ -141,6 +238,8 @@ class ImageService:
             if config.user:
                 kept.append(f"USER {config.user}")
             kept += [f"EXPOSE {port}" for port in config.exposed_ports]
+            if config.healthcheck and (line := render_healthcheck(config.healthcheck)):
+                kept.append(f"HEALTHCHECK {line}")
             image_id = await self._images.import_tar(
                 self._runtime.export(record.id), reference, (*kept, *changes), comment
             )
@@ -151,8 +250,22 @@ class ImageService:
         return image_id
 
 
-def _json_list(words: tuple[str, ...]) -> str:
+def _without_heading(progress: ProgressCallback) -> ProgressCallback:
+    def report(line: Progress) -> None:
+        if not line.status.startswith("The push refers to repository"):
+            progress(line)
 
+    return report
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidRequest(f"Invalid filter '{name}={text}'") from None
+
+
+def _json_list(words: tuple[str, ...]) -> str:
     return msgspec.json.encode(words).decode()
 
 
@@ -171,6 +284,9 @@ class VolumeService:
 
     async def get(self, name: str) -> Volume:
         return await self._volumes.get(name)
+
+    async def size(self, name: str) -> int:
+        return await self._volumes.size(name)
 
     async def list(self, filters: Filters) -> list[Volume]:
         filtering.check_names(filters, {"dangling", "driver", "label", "name"})

@@ -27,7 +27,8 @@ class Config:
     """All settings. `name` marks tables, cgroups and the like; `default_bridge` is a link's name.
 
     `bip`, `fixed_cidr`, `bip6`, `fixed_cidr_v6`, `icc`, `ip_masq`, `ip` and `mtu` shape the default network,
-    as they do in Docker's daemon.json.
+    as they do in Docker's daemon.json. `insecure_registries` are hosts and networks that are also spoken to
+    without TLS; `registry_certificates` has a directory for each registry (HOST:PORT/ca.crt …).
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -54,6 +55,9 @@ class Config:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     host_gateway_ips: tuple[str, ...] = ()
+
+    insecure_registries: tuple[str, ...] = ()
+    registry_certificates: Path = Path("/etc/docker/certs.d")
 
     runtime: str = "runc"
     cgroup_parent: str = ""

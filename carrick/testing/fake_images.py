@@ -13,16 +13,20 @@ from ..engine.values import (
 )
 from ..host.runtime.api import (
     ImageRemoval,
+    Platform,
     Progress,
     ProgressCallback,
+    PushResult,
     RegistryAuth,
+    RemoteImage,
+    SearchResult,
 )
 from ..model.containers import (
     Image,
     ImageConfig,
     ImageHistory,
 )
-from ..model.errors import Failed, InvalidRequest, NotFound
+from ..model.errors import Denied, Failed, InvalidRequest, NotFound
 from ..model.ids import ImageId
 from .fake_ids import NO_FILTERS, make_id
 
@@ -69,6 +73,7 @@ class FakeImages:
         *,
         platform: str = "",
         auth: RegistryAuth | None = None,
+        all_tags: bool = False,
     ) -> Image:
         self.auth = auth
         if reference.startswith("missing"):
@@ -81,6 +86,61 @@ class FakeImages:
             raise Failed("unexpected EOF while reading a layer")
         progress(Progress(f"Status: Downloaded newer image for {reference}"))
         return self._add(ImageId("sha256:" + make_id(reference)), reference)
+
+    async def push(
+        self,
+        reference: str,
+        progress: ProgressCallback,
+        *,
+        auth: RegistryAuth | None = None,
+        all_tags: bool = False,
+    ) -> tuple[PushResult, ...]:
+        self.auth = auth
+        progress(Progress(f"The push refers to repository [docker.io/library/{reference}]"))
+        image = await self.get(reference)
+        layer = image.layers[0].removeprefix("sha256:")[:12]
+        progress(Progress("Preparing", id=layer))
+        progress(Progress("Pushing", layer, 1000, 1000))
+        progress(Progress("Pushed", id=layer))
+        tag = reference.partition(":")[2] or "latest"
+        progress(Progress(f"{tag}: digest: {image.id} size: 527"))
+        return (PushResult(tag, image.id, 527),)
+
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        if auth.password == "wrong":
+            raise Denied(f"login attempt to https://{server}/v2/ failed with status: 401 Unauthorized")
+        return "token" if auth.username == "token-user" else ""
+
+    async def remote(self, reference: str, auth: RegistryAuth | None = None) -> RemoteImage:
+        if reference.startswith("missing"):
+            raise NotFound("manifest unknown: manifest unknown")
+        platforms = (Platform("amd64", "linux"), Platform("arm", "linux", "v7"))
+        return RemoteImage("application/vnd.oci.image.index.v1+json", IMAGE_ID, 1234, platforms)
+
+    async def search(
+        self,
+        term: str,
+        *,
+        limit: int = 25,
+        filters: Filters = NO_FILTERS,
+        auth: RegistryAuth | None = None,
+    ) -> tuple[SearchResult, ...]:
+        found = (
+            SearchResult("busybox", "A small box.", 3000, is_official=True),
+            SearchResult("other/busybox"),
+        )
+        return tuple(result for result in found if term in result.name)[:limit]
+
+    async def import_url(
+        self,
+        url: str,
+        reference: str,
+        changes: tuple[str, ...],
+        message: str,
+        progress: ProgressCallback,
+    ) -> str:
+        progress(Progress(f"Downloading from {url}"))
+        return self._add(ImageId("sha256:" + make_id(url)), reference).id
 
     async def load(self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback) -> tuple[str, ...]:
         assert not isinstance(archive, Path)

@@ -32,18 +32,22 @@ from ..host.runtime.api import (
     LogQuery,
     Output,
     PathStat,
+    Platform,
     ProcessStatus,
     ProcessTable,
     Progress,
     ProgressCallback,
+    PushResult,
     RegistryAuth,
+    RemoteImage,
+    SearchResult,
     Stream,
     Volume,
 )
 from ..host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
 from ..host.runtime.reference import parse_reference
 from ..model.containers import Image, ImageConfig, ImageHistory, MountPoint, Resources
-from ..model.errors import Conflict, InvalidRequest, NotFound
+from ..model.errors import Conflict, Denied, InvalidRequest, NotFound
 from ..model.ids import ContainerId, ImageId
 
 Clock = Callable[[], datetime]
@@ -91,6 +95,10 @@ class FakeSession:
     async def close(self) -> None:
         """End the output."""
         self._queue.put_nowait(None)
+
+    async def kill(self) -> None:
+        """End the process."""
+        self.exit(137)
 
     # for tests
 
@@ -396,6 +404,18 @@ class FakeRuntime:
         container.execs[request.exec_id] = (request, session)
         return session
 
+    async def end_old_execs(self, container_id: ContainerId, is_meant: Callable[[str], bool]) -> int:
+        """End those that run and are meant."""
+        self._enter("end_old_execs", container_id)
+        found = [
+            session
+            for exec_id, (_, session) in self._known(container_id).execs.items()
+            if is_meant(exec_id) and session.exit_code is not None and not session.exit_code.done()
+        ]
+        for session in found:
+            session.exit(137)
+        return len(found)
+
     async def changes(self, container_id: ContainerId) -> tuple[Change, ...]:
         """Return none."""
         self._known(container_id)
@@ -487,6 +507,62 @@ class FakeImageStore:
             progress(Progress(f"Status: Downloaded newer image for {named.familiar}"))
         return image
 
+    async def remote_tags(self, repository: str, auth: RegistryAuth | None = None) -> tuple[str, ...]:
+        """Return the tags in `registry`."""
+        found = (name.rpartition(":") for name in self.registry)
+        return tuple(sorted(tag for name, _, tag in found if name == repository))
+
+    async def push(
+        self,
+        reference: str,
+        progress: ProgressCallback | None = None,
+        *,
+        auth: RegistryAuth | None = None,
+    ) -> PushResult:
+        """Put an image's configuration into `registry`."""
+        named = parse_reference(reference).with_default_tag()
+        if progress is not None:
+            progress(Progress(f"The push refers to repository [{named.name}]"))
+        image = self.index.tagged(named).image
+        self.registry[named.familiar] = image.config
+        return PushResult(named.tag, image.id, 1)
+
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        """Take any password that is not `wrong`."""
+        if auth.password == "wrong":
+            raise Denied(f"login attempt to https://{server}/v2/ failed with status: 401 Unauthorized")
+        return ""
+
+    async def remote(self, reference: str, auth: RegistryAuth | None = None) -> RemoteImage:
+        """Look into `registry`."""
+        named = parse_reference(reference).with_default_tag()
+        if named.familiar not in self.registry:
+            raise NotFound("manifest unknown: manifest unknown")
+        digest = f"sha256:{sha256(named.familiar.encode()).hexdigest()}"
+        return RemoteImage(
+            "application/vnd.oci.image.manifest.v1+json", digest, 1, (Platform("amd64", "linux"),)
+        )
+
+    async def search(
+        self, term: str, *, limit: int = 25, auth: RegistryAuth | None = None
+    ) -> tuple[SearchResult, ...]:
+        """Find names in `registry`; each has as many stars as it has letters."""
+        names = sorted({name.rpartition(":")[0] for name in self.registry if term in name})
+        return tuple(SearchResult(name, stars=len(name)) for name in names[:limit])
+
+    async def import_url(
+        self,
+        url: str,
+        reference: str = "",
+        changes: tuple[str, ...] = (),
+        message: str = "",
+        progress: ProgressCallback | None = None,
+    ) -> ImageId:
+        """Make an image whatever is there."""
+        if progress is not None:
+            progress(Progress(f"Downloading from {url}"))
+        return self.add(reference or "imported").id
+
     async def load(
         self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback | None = None
     ) -> tuple[str, ...]:
@@ -555,7 +631,7 @@ class FakeImageStore:
 
     async def lower_dir(self, image_id: ImageId) -> Path:
         """Return a path, where nothing is."""
-        if image_id not in self.index.images:
+        if image_id not in self.index.all():
             raise NotFound(f"No such image: {image_id}")
         return self._root / image_id.removeprefix("sha256:")
 
@@ -628,3 +704,7 @@ class FakeVolumeStore:
     async def activate(self, name: str) -> Path:
         """Return its path."""
         return (await self.get(name)).mountpoint
+
+    async def deactivate(self, name: str) -> None:
+        """Do nothing."""
+        await self.get(name)

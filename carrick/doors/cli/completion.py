@@ -21,7 +21,7 @@ class Candidate(NamedTuple):
 
 
 def candidates(app: App, kind: str, incomplete: str) -> list[Candidate]:
-    """Return what starts with `incomplete`. `kind` is container, image, network, volume, any …"""
+    """Return what starts with `incomplete`. `kind` is container, image, network, volume, node, any …"""
     if kind in ("file", "dir"):
         return [Candidate(incomplete, kind)]
     if kind == "shell":
@@ -50,6 +50,9 @@ def _names(client: Client, kind: str) -> Iterator[str]:
     if kind in ("volume", "any"):
         for volume in client.get("/volumes").get("Volumes") or ():
             yield str(volume["Name"])
+    if kind == "node":
+        for node in client.get("/carrick/v1/nodes"):
+            yield str(node["Name"])
 
 
 def _tags(image: dict[str, Any]) -> list[str]:

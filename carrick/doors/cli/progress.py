@@ -1,4 +1,4 @@
-"""How far a pull or a load is: a live display on a terminal, plain lines elsewhere.
+"""How far a pull, a push or a load is: a live display on a terminal, plain lines elsewhere.
 
 Both read the daemon's stream of JSON messages: `status` with or without a layer's `id`, progress,
 `stream` for text as it stands, `errorDetail` for the end of it all.
@@ -96,7 +96,7 @@ def _show_live(app: App, messages: Iterable[Mapping[str, Any]], stream: TextIO) 
             if has_progress(message):
                 progress.update(task, description=status, completed=detail.get("current") or 0, total=total)
             else:
-                done = status.endswith(("complete", "exists"))
+                done = status.endswith(("complete", "exists")) or status == "Pushed"
                 progress.update(task, description=status)
                 if done and (known := progress.tasks[task].total) is not None:
                     progress.update(task, completed=known)

@@ -44,6 +44,7 @@ IMAGE = {
     "ls": "commands.images:IMAGES",
     "prune": "commands.pruning:IMAGE_PRUNE",
     "pull": "commands.transfer:PULL",
+    "push": "commands.transfer:PUSH",
     "rm": "commands.images:RMI",
     "save": "commands.transfer:SAVE",
     "tag": "commands.images:TAG",
@@ -79,6 +80,49 @@ SYSTEM = {
     "uninstall": "commands.installing:UNINSTALL",
 }
 
+CLUSTER = {
+    "info": "commands.cluster:INFO",
+    "init": "commands.cluster:INIT",
+    "token": "commands.cluster:TOKEN",
+}
+
+NODE = {
+    "activate": "commands.nodes:ACTIVATE",
+    "drain": "commands.nodes:DRAIN",
+    "inspect": "commands.nodes:INSPECT",
+    "ls": "commands.nodes:LS",
+    "rm": "commands.nodes:RM",
+    "update": "commands.nodes:UPDATE",
+}
+NODE_ALIASES = {"list": "ls", "remove": "rm"}
+
+PEER = {"ls": "commands.nodes:PEER_LS"}
+PEER_ALIASES = {"list": "ls"}
+
+_LAB = "commands.lab"
+LAB = {
+    "cut": f"{_LAB}:CUT",
+    "down": f"{_LAB}:DOWN",
+    "etcd": "groups:LAB_ETCD",
+    "exec": f"{_LAB}:EXEC",
+    "heal": f"{_LAB}:HEAL",
+    "kill": f"{_LAB}:KILL",
+    "logs": f"{_LAB}:LOGS",
+    "loss": f"{_LAB}:LOSS",
+    "ls": f"{_LAB}:LS",
+    "rate": f"{_LAB}:RATE",
+    "start": f"{_LAB}:START",
+    "status": f"{_LAB}:STATUS",
+    "stop": f"{_LAB}:STOP",
+    "up": f"{_LAB}:UP",
+}
+LAB_ETCD = {
+    "compact": f"{_LAB}:ETCD_COMPACT",
+    "move-leader": f"{_LAB}:ETCD_MOVE_LEADER",
+    "start": f"{_LAB}:ETCD_START",
+    "stop": f"{_LAB}:ETCD_STOP",
+}
+
 PORT = {
     "add": "commands.port:ADD",
     "rm": "commands.port:RM",
@@ -92,7 +136,8 @@ _PLAIN = (
 
 ROOT = {
     **{name: CONTAINER[name] for name in _PLAIN},
-    **{name: IMAGE[name] for name in ("history", "import", "load", "pull", "save", "tag")},
+    **{name: IMAGE[name] for name in ("history", "import", "load", "pull", "push", "save", "tag")},
+    "cluster": "groups:CLUSTER",
     "completion": "commands.shell:COMPLETION",
     "container": "groups:CONTAINER",
     "doctor": "commands.doctor:DOCTOR",
@@ -101,9 +146,17 @@ ROOT = {
     "images": IMAGE["ls"],
     "info": SYSTEM["info"],
     "inspect": "commands.inspecting:INSPECT",
+    "join": "commands.cluster:JOIN",
+    "leave": "commands.cluster:LEAVE",
+    "login": "commands.registries:LOGIN",
+    "logout": "commands.registries:LOGOUT",
+    "lab": "groups:LAB",
     "network": "groups:NETWORK",
+    "node": "groups:NODE",
+    "peer": "groups:PEER",
     "ps": CONTAINER["ls"],
     "rmi": IMAGE["rm"],
+    "search": "commands.registries:SEARCH",
     "system": "groups:SYSTEM",
     "version": "commands.system:VERSION",
     "volume": "groups:VOLUME",

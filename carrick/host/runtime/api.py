@@ -321,6 +321,10 @@ class ExecSession(ConsoleSession, Protocol):
         """Set the terminal's size."""
         ...
 
+    async def kill(self) -> None:
+        """Kill the process and those of its children that stayed in its session. Repeatable."""
+        ...
+
 
 class Runtime(Protocol):
     """Containers on this host. Unknown ids are NotFound; removals of what is gone are success."""
@@ -442,6 +446,10 @@ class Runtime(Protocol):
         """Run a further process. Raises CannotStart; Conflict if the container does not run."""
         ...
 
+    async def end_old_execs(self, container_id: ContainerId, is_meant: Callable[[str], bool]) -> int:
+        """Kill execs that an earlier daemon started, those whose ids are meant; return how many ran."""
+        ...
+
     # files
     async def changes(self, container_id: ContainerId) -> tuple[Change, ...]:
         """Return what differs from the image, sorted by path."""
@@ -486,7 +494,8 @@ class Progress:
     """One line of progress, in the words Docker streams: `{"status","id","progressDetail"}`.
 
     `total` of 0 means that the end is not known; both 0, that there is no detail.
-    `stream` is the text that `load` prints instead of a status.
+    `stream` is the text that `load` prints instead of a status. A heading has an id, a tag, and is
+    not about anything that makes progress.
     """
 
     status: str = ""
@@ -494,6 +503,7 @@ class Progress:
     current: int = 0
     total: int = 0
     stream: str = ""
+    is_heading: bool = False
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -501,11 +511,55 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class RegistryAuth:
-    """Who we are to a registry."""
+    """Who we are to a registry: a name and password, or a token of one kind or the other.
+
+    The secrets are not in its `repr`, which ends up in logs."""
 
     username: str = ""
-    password: str = ""
-    identity_token: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push made of one tag: its manifest's digest and size in bytes."""
+
+    tag: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image runs on, in Go's words."""
+
+    architecture: str
+    os: str
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """A manifest in a registry, and the platforms there are of it."""
+
+    media_type: str
+    digest: str
+    size: int
+    platforms: tuple[Platform, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A repository that a search found."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    is_official: bool = False
+    is_automated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,7 +594,47 @@ class ImageStore(Protocol):
         platform: str = "",
         auth: RegistryAuth | None = None,
     ) -> Image:
-        """Fetch an image from its registry; plain HTTP is tried with loopback registries only."""
+        """Fetch an image from its registry; plain HTTP is tried with loopback registries, and those
+        that the configuration calls insecure. Cancelled, it leaves nothing."""
+        ...
+
+    async def remote_tags(self, repository: str, auth: RegistryAuth | None = None) -> tuple[str, ...]:
+        """Return the tags that a repository has in its registry."""
+        ...
+
+    async def push(
+        self,
+        reference: str,
+        progress: ProgressCallback | None = None,
+        *,
+        auth: RegistryAuth | None = None,
+    ) -> PushResult:
+        """Send an image to the registry that its name says."""
+        ...
+
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        """Return an identity token, or "". Denied if the registry refuses; `server` "" is Docker's hub."""
+        ...
+
+    async def remote(self, reference: str, auth: RegistryAuth | None = None) -> RemoteImage:
+        """Look at an image in its registry."""
+        ...
+
+    async def search(
+        self, term: str, *, limit: int = 25, auth: RegistryAuth | None = None
+    ) -> tuple[SearchResult, ...]:
+        """Search a registry, `HOST/term`, or Docker's hub."""
+        ...
+
+    async def import_url(
+        self,
+        url: str,
+        reference: str = "",
+        changes: tuple[str, ...] = (),
+        message: str = "",
+        progress: ProgressCallback | None = None,
+    ) -> ImageId:
+        """Make an image of a root file system's tar archive at an http or https URL."""
         ...
 
     async def load(
@@ -650,5 +744,9 @@ class VolumeStore(Protocol):
         ...
 
     async def activate(self, name: str) -> Path:
-        """Return the directory to mount; mounts it first if the volume's options say so."""
+        """Return the directory to mount; mounts it first if the volume's options say so. Repeatable."""
+        ...
+
+    async def deactivate(self, name: str) -> None:
+        """Unmount what `activate` has mounted. Repeatable."""
         ...

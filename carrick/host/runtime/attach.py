@@ -21,6 +21,7 @@ from pathlib import Path
 from .api import ConsoleSize, Output, Stream
 from .conmon import resize_terminal
 from .logs import LogCursor, LogFollower
+from .processes import ProcessHandle, kill_session
 
 _PACKET = 8192
 """Standard input in pieces that conmon takes in one read."""
@@ -178,6 +179,8 @@ class RunningExec:
     connection: socket.socket | None
     exit_code: "asyncio.Future[int]"
     on_close: Callable[["RunningExec"], None]
+    process: ProcessHandle | None = None
+    """What `pid` stood for when it was started."""
     _closed: bool = False
     _is_read: bool = False
 
@@ -219,6 +222,11 @@ class RunningExec:
     async def resize(self, size: ConsoleSize) -> None:
         """Set the terminal's size."""
         resize_terminal(self.directory, size.rows, size.columns)
+
+    async def kill(self) -> None:
+        """Kill the process's session; conmon reaps it and writes the exit code."""
+        if self.process is not None and not self.exit_code.done():
+            kill_session(self.process)
 
     async def close(self) -> None:
         """Let go; the process runs on."""

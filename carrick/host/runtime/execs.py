@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,10 +23,19 @@ from .hostfacts import HostFacts
 from .identity import Identity
 from .inotify import Inotify, Watch
 from .layout import ContainerPaths
+from .processes import ProcessHandle, descendants, handle_of, kill_session
 from .spec import Json, build_exec_process
 from .supervision import UNKNOWN_EXIT_CODE, find_conmon
+from .teardown import search_conmons
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+_DYING_S = 3.0
+
+
+def _search(directories: list[Path]) -> dict[Path, ProcessHandle]:
+    return {item: found[0] for item in directories if (found := search_conmons([item]))}
 
 
 class Execs:
@@ -105,9 +115,30 @@ class Execs:
             connection=connection[0] if connection else None,
             exit_code=asyncio.get_running_loop().create_future(),
             on_close=lambda _: None,
+            process=handle_of(pid),
         )
         self._watch(session, exit_dir / request.container_id)
         return session
+
+    async def end_old(self, paths: ContainerPaths, is_meant: Callable[[str], bool]) -> int:
+        """Kill execs of an earlier daemon and take their directories away; return how many ran."""
+        if not paths.execs.is_dir():
+            return 0
+        ours = {session.directory for session in self._watches}
+        old = [item for item in paths.execs.iterdir() if is_meant(item.name) and item not in ours]
+        conmons = {item: conmon for item in old if (conmon := find_conmon(item)) is not None}
+        if missing := [item for item in old if item not in conmons]:
+            # Cut short before it wrote its number: nothing is known of it but its command line.
+            conmons |= await asyncio.to_thread(_search, missing)
+        for directory in old:
+            conmon = conmons.get(directory)
+            if conmon is not None:
+                for pid in descendants(conmon.pid):
+                    if (process := handle_of(pid)) is not None:
+                        kill_session(process)
+                await conmon.wait(_DYING_S)
+            shutil.rmtree(directory, ignore_errors=True)
+        return len(conmons)
 
     def _watch(self, session: RunningExec, exit_file: Path) -> None:
         def look(_: str = "") -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...model.containers import MountPoint, MountType
-from ...model.errors import Failed, InvalidRequest, NotFound
+from ...model.errors import Denied, Failed, InvalidRequest, NotFound
 from ...model.ids import ContainerId, ImageId
 from . import syscalls
 from .api import PathStat
@@ -216,6 +216,9 @@ class ContainerFiles:
     ) -> None:
         """Unpack an archive into a directory."""
         clean, _ = clean_path(path)
+        mount = _covering_mount(self._read_record(container_id).mounts, clean)
+        if mount is not None and not mount.read_write:
+            raise Denied("mounted volume is marked read-only")
         async with self._view(container_id, pid, clean) as view:
             try:
                 target = _open_directory(view, follow=True)

@@ -11,7 +11,7 @@ from ...model.containers import Image
 from ...model.errors import Conflict, InvalidRequest, NotFound
 from ...model.ids import ImageId, short
 from .api import ImageRemoval, ImageUser
-from .reference import is_image_id, parse_reference
+from .reference import Reference, is_image_id, parse_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,18 @@ class StoredImage:
     image: Image
     manifest: str
     blobs: tuple[str, ...] = ()
-    """Hex digests of all its blobs, the manifest's too."""
+    """Hex digests of all its blobs, the manifests' too."""
+    source: str = ""
+    """The digest (hex) of the manifest as it came from a registry, or "": it goes out the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
-    """All images by id."""
+    """All images by id. `orphans` were deleted by force while a stopped container was made of them: nobody
+    sees them any more, but the container needs their files."""
 
     images: dict[ImageId, StoredImage] = field(default_factory=dict)
+    orphans: dict[ImageId, StoredImage] = field(default_factory=dict)
 
     def find(self, reference: str) -> StoredImage:
         """Look up a name, a name with digest, an id or a prefix of one.
@@ -61,6 +65,19 @@ class ImageIndex:
                 return matches[0]
         raise NotFound(f"No such image: {shown}")
 
+    def tagged(self, named: Reference) -> StoredImage:
+        """Return the image that a push means: names alone count, not ids.
+
+        Raises NotFound in Docker's words for a push.
+        """
+        names = {tag for stored in self.images.values() for tag in stored.image.repo_tags}
+        if not any(name.rpartition(":")[0] == named.familiar_name for name in names):
+            raise NotFound(f"An image does not exist locally with the tag: {named.familiar_name}")
+        for stored in self.images.values():
+            if named.familiar in stored.image.repo_tags:
+                return stored
+        raise NotFound(f"tag does not exist: {named.familiar}")
+
     def add(self, stored: StoredImage, tags: Iterable[str] = (), digests: Iterable[str] = ()) -> "ImageIndex":
         """Take an image in, with names; it may be there already."""
         known = self.images.get(stored.image.id)
@@ -70,7 +87,10 @@ class ImageIndex:
             repo_tags=before.repo_tags,
             repo_digests=tuple(sorted({*before.repo_digests, *digests})),
         )
-        index = ImageIndex(self.images | {image.id: replace(stored, image=image)})
+        index = ImageIndex(
+            self.images | {image.id: replace(stored, image=image)},
+            {key: value for key, value in self.orphans.items() if key != image.id},
+        )
         for tag in tags:
             index = index.tag(image.id, tag)
         return index
@@ -81,15 +101,27 @@ class ImageIndex:
         for key, stored in self.images.items():
             names = set(stored.image.repo_tags) - {tag} | ({tag} if key == image_id else set())
             images[key] = _with_tags(stored, names)
-        return ImageIndex(images)
+        return replace(self, images=images)
 
     def without(self, image_id: ImageId) -> "ImageIndex":
         """Forget an image."""
-        return ImageIndex({key: value for key, value in self.images.items() if key != image_id})
+        return replace(self, images={key: value for key, value in self.images.items() if key != image_id})
+
+    def orphan(self, image_id: ImageId) -> "ImageIndex":
+        """Forget an image, but not its files."""
+        return replace(self.without(image_id), orphans=self.orphans | {image_id: self.images[image_id]})
+
+    def without_orphans(self, used: Collection[ImageId]) -> "ImageIndex":
+        """Forget the orphans that nobody uses any more."""
+        return replace(self, orphans={key: value for key, value in self.orphans.items() if key in used})
+
+    def all(self) -> dict[ImageId, StoredImage]:
+        """Return every image that has files here."""
+        return self.orphans | self.images
 
     def blobs(self) -> frozenset[str]:
         """Return every blob that is needed."""
-        return frozenset(blob for stored in self.images.values() for blob in stored.blobs)
+        return frozenset(blob for stored in self.all().values() for blob in stored.blobs)
 
 
 def _with_tags(stored: StoredImage, tags: Iterable[str]) -> StoredImage:
@@ -112,7 +144,8 @@ def plan_removal(
 
     By name: the name goes, and with the last name the image. By id: all names go if there is one at
     most, or with `force`. An image that a container was made of is not deleted: unless forced that
-    is a Conflict, and if forced the names alone go, since the container needs its files.
+    is a Conflict. If forced, the names go; with a running container the image stays without them, with
+    stopped ones it becomes an orphan, since they need its files to start again.
     """
     stored = index.find(reference)
     image = stored.image
@@ -135,19 +168,19 @@ def plan_removal(
             if named.digest
             else (named.familiar, *_digests_without_tag(image, named.familiar))
         )
-        if not is_last or (using and force):
+        if not is_last or (using and using[0].is_running):
             return _untag(index, stored, removed)
         removed = (*image.repo_tags, *image.repo_digests)
     else:
-        if len(repositories) > 1 and not force:
-            raise Conflict(
-                f"conflict: unable to delete {short(image.id)} (must be forced) - image is "
-                "referenced in multiple repositories"
-            )
         if using and using[0].is_running:
             raise Conflict(
                 f"conflict: unable to delete {short(image.id)} (cannot be forced) - image is being "
                 f"used by running container {short(using[0].container_id)}"
+            )
+        if len(repositories) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {short(image.id)} (must be forced) - image is "
+                "referenced in multiple repositories"
             )
         if using and not force:
             raise Conflict(
@@ -155,9 +188,9 @@ def plan_removal(
                 f"used by stopped container {short(using[0].container_id)}"
             )
         removed = (*image.repo_tags, *image.repo_digests)
-        if using:
-            return _untag(index, stored, removed)
     report = tuple(ImageRemoval(untagged=name) for name in removed)
+    if using:
+        return RemovalPlan(index.orphan(image.id), None, (*report, ImageRemoval(deleted=image.id)))
     layers = tuple(
         ImageRemoval(deleted=layer) for layer in reversed(image.layers) if not _shared(index, image, layer)
     )
@@ -185,9 +218,9 @@ def _untag(index: ImageIndex, stored: StoredImage, names: tuple[str, ...]) -> Re
         repo_tags=tuple(tag for tag in stored.image.repo_tags if tag not in names),
         repo_digests=tuple(name for name in stored.image.repo_digests if name not in names),
     )
-    after = ImageIndex(index.images | {image.id: replace(stored, image=image)})
+    after = replace(index, images=index.images | {image.id: replace(stored, image=image)})
     return RemovalPlan(after, None, tuple(ImageRemoval(untagged=name) for name in names))
 
 
 def _shared(index: ImageIndex, image: Image, layer: str) -> bool:
-    return any(layer in other.image.layers for key, other in index.images.items() if key != image.id)
+    return any(layer in other.image.layers for key, other in index.all().items() if key != image.id)

@@ -452,6 +452,10 @@ class LocalRuntime:
             identity = _identity(root, request.user, ())
         return await self._execs.start(request, run.paths, identity, self._facts)
 
+    async def end_old_execs(self, container_id: ContainerId, is_meant: Callable[[str], bool]) -> int:
+        """Kill what an earlier daemon left running."""
+        return await self._execs.end_old(self._layout.of(container_id), is_meant)
+
     # --- files
 
     async def changes(self, container_id: ContainerId) -> tuple[Change, ...]:

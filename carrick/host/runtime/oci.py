@@ -17,6 +17,7 @@ import msgspec
 from ...model.containers import Healthcheck, Image, ImageConfig, ImageHistory
 from ...model.errors import Failed, InvalidRequest
 from ...model.ids import ImageId
+from .healthcheck import parse_healthcheck
 from .timestamps import parse_moment
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -64,6 +65,14 @@ class Index(msgspec.Struct, rename="camel"):
     manifests: list[Descriptor]
     schema_version: int = msgspec.field(default=2, name="schemaVersion")
     media_type: str = ""
+
+
+class Kind(msgspec.Struct, rename="camel"):
+    """What a manifest says that it is."""
+
+    schema_version: int = msgspec.field(default=0, name="schemaVersion")
+    media_type: str = ""
+    manifests: list[object] | None = None
 
 
 class _RawHealthcheck(msgspec.Struct, rename="pascal", omit_defaults=True):
@@ -126,6 +135,14 @@ def parse_manifest(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
     except msgspec.MsgspecError as error:
+        raise Failed(f"the image's manifest cannot be read: {error}") from error
+
+
+def read_kind(text: bytes) -> Kind:
+    """Read what a manifest says that it is. Raises Failed for what is none."""
+    try:
+        return msgspec.json.decode(text, type=Kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Failed(f"the image's manifest cannot be read: {error}") from error
 
 
@@ -230,6 +247,19 @@ def _parse_config(raw: _RawConfig) -> ImageConfig:
     )
 
 
+def _raw_healthcheck(check: Healthcheck | None) -> _RawHealthcheck | None:
+    if check is None:
+        return None
+    return _RawHealthcheck(
+        test=list(check.test) or None,
+        interval=round(check.interval_s * _NS),
+        timeout=round(check.timeout_s * _NS),
+        start_period=round(check.start_period_s * _NS),
+        start_interval=round(check.start_interval_s * _NS),
+        retries=check.retries,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class NewImage:
     """What `render_image` needs to write a configuration of one layer."""
@@ -261,6 +291,7 @@ def render_image(new: NewImage) -> bytes:
                 volumes={path: {} for path in config.volumes} or None,
                 labels=config.labels or None,
                 stop_signal=config.stop_signal or None,
+                healthcheck=_raw_healthcheck(config.healthcheck),
             ),
             history=[_RawHistory(created=created, comment=new.comment)],
             rootfs=_RawRootfs(diff_ids=[new.diff_id]),
@@ -312,6 +343,8 @@ def _apply_change(config: ImageConfig, keyword: str, rest: str) -> ImageConfig:
             return replace(config, volumes=tuple(sorted({*config.volumes, *paths})))
         case "STOPSIGNAL":
             return replace(config, stop_signal=rest)
+        case "HEALTHCHECK":
+            return replace(config, healthcheck=parse_healthcheck(rest))
         case _:
             raise InvalidRequest(f"{keyword} is not a valid change command")
 

@@ -258,6 +258,13 @@ async def _feed(descriptor: int, data: bytes) -> None:
         os.close(descriptor)
 
 
+def kill_session(leader: ProcessHandle) -> None:
+    """Kill a process that leads a session, and all that stayed in its process group."""
+    if leader.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
+
+
 def descendants(root: int) -> list[int]:
     """Return the numbers of all processes below `root`, itself not among them."""
     children: dict[int, list[int]] = {}

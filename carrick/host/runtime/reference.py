@@ -66,12 +66,17 @@ class Reference:
     def is_loopback(self) -> bool:
         """True for a registry on this host, which is trusted without TLS as in Docker."""
         host = self.domain.rpartition(":")[0] if _has_port(self.domain) else self.domain
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return is_loopback_host(host.strip("[]"))
+
+
+def is_loopback_host(name: str) -> bool:
+    """True for `localhost` and for an address on loopback, without brackets."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _has_port(domain: str) -> bool:
@@ -99,14 +104,19 @@ def parse_reference(text: str) -> Reference:
 
 
 def _split_domain(text: str) -> tuple[str, str]:
-    first, slash, rest = text.partition("/")
-    is_domain = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
-    domain, path = (first, rest) if is_domain else (DEFAULT_DOMAIN, text)
+    first, _, rest = text.partition("/")
+    domain, path = (first, rest) if has_domain(text) else (DEFAULT_DOMAIN, text)
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     return domain, path
+
+
+def has_domain(text: str) -> bool:
+    """True if a name's first part is a registry's host."""
+    first, slash, _ = text.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
 
 
 def is_image_id(text: str) -> bool:

@@ -265,10 +265,12 @@ def _default_mounts(given: SpecInput) -> list[Json]:
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", access, "nosuid", "noexec", "nodev"),
     ]  # fmt: skip
+    mqueue = _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
     if host.ipc_mode == "host":
-        mounts += [_bind("/dev/mqueue", "/dev/mqueue"), _bind("/dev/shm", "/dev/shm")]
+        # In the host's IPC namespace this is the host's mqueue, whether the host has it mounted or not.
+        mounts += [mqueue, _bind("/dev/shm", "/dev/shm")]
         return mounts
-    mounts.append(_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"))
+    mounts.append(mqueue)
     if given.shm is not None:
         mounts.append(_bind(str(given.shm), "/dev/shm"))
     elif host.ipc_mode != "none":

@@ -50,7 +50,7 @@ async def _end_processes(paths: ContainerPaths, cgroup_path: str) -> None:
             )
     conmons = [handle for d in _directories(paths) if (handle := find_conmon(d)) is not None]
     if not conmons and (state is None or not paths.conmon_pid_file.exists()):
-        conmons = await asyncio.to_thread(_search_conmons, _directories(paths))
+        conmons = await asyncio.to_thread(search_conmons, _directories(paths))
     if state is None:
         # Cut short while runc was at work: nothing of it is wanted.
         for conmon in conmons:
@@ -81,7 +81,7 @@ def _directories(paths: ContainerPaths) -> list[Path]:
     return found
 
 
-def _search_conmons(directories: list[Path]) -> list[ProcessHandle]:
+def search_conmons(directories: list[Path]) -> list[ProcessHandle]:
     """Find conmons by their command lines: one may live and not have written its pid file yet."""
     found = []
     for entry in Path("/proc").iterdir():

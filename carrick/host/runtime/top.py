@@ -11,7 +11,8 @@ async def process_table(pids: Collection[int], ps_args: str) -> ProcessTable:
     """Run `ps` and keep the rows of `pids`, as Docker does: any arguments, if PID is shown."""
     completed = await run(["ps", *ps_args.split()])
     if completed.returncode != 0:
-        raise InvalidRequest(f"ps: {completed.error_text}")
+        # The first line says why; the rest is how to use it.
+        raise InvalidRequest(f"ps: {completed.error_text.partition(chr(10))[0]}")
     return parse_table(completed.stdout.decode(errors="replace"), pids)
 
 

@@ -59,7 +59,8 @@ class LocalVolumeStore:
     ) -> Volume:
         """Make a volume, or return the one of this name."""
         if driver != "local":
-            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+            what = f"create {name}: " if name else ""
+            raise NotFound(f'{what}error looking up volume plugin {driver}: plugin "{driver}" not found')
         anonymous = not name
         name = name or secrets.token_hex(32)
         if not _NAME.fullmatch(name):
@@ -155,7 +156,7 @@ class LocalVolumeStore:
         kind = volume.options.get("type", "")
         if not device and not kind:
             return volume.mountpoint
-        if volume.mountpoint.stat().st_dev != (self._root / name).stat().st_dev:
+        if self._is_mounted(volume):
             return volume.mountpoint
         argv = ["mount", "-t", kind or "none"]
         if options := volume.options.get("o", ""):
@@ -166,6 +167,19 @@ class LocalVolumeStore:
                 f"failed to mount local volume: mount {device}:{volume.mountpoint}: {completed.error_text}"
             )
         return volume.mountpoint
+
+    async def deactivate(self, name: str) -> None:
+        """Unmount what `activate` has mounted. Repeatable."""
+        volume = await self.get(name)
+        if (volume.options.get("device") or volume.options.get("type")) and self._is_mounted(volume):
+            syscalls.unmount(volume.mountpoint)
+
+    @staticmethod
+    def _is_mounted(volume: Volume) -> bool:
+        # Not by the device's number: a bind of a directory beside it has the same.
+        place = str(volume.mountpoint.resolve()).encode().replace(b"\\", rb"\134").replace(b" ", rb"\040")
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        return any(line.split(b" ", 5)[4] == place for line in lines)
 
     def _read(self, name: str) -> Volume | None:
         with contextlib.suppress(FileNotFoundError):

@@ -10,8 +10,8 @@ import pytest
 
 from carrick.host.runtime import archives, oci
 from carrick.host.runtime.api import ImageRemoval, ImageUser, Progress
+from carrick.host.runtime.extraction import Extraction
 from carrick.host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
-from carrick.host.runtime.progress import PullProgress
 from carrick.host.runtime.reference import is_image_id, parse_reference
 from carrick.host.runtime.timestamps import parse_moment, parse_rfc3339
 from carrick.model.containers import Image, ImageConfig
@@ -147,9 +147,26 @@ def test_removal_by_id() -> None:
     ):
         with pytest.raises(Conflict, match=words):
             plan_removal(single, "0101", force=force, users=users(1, running=running))
-    # What a stopped container is made of stays, only the name goes.
-    plan = plan_removal(single, "0101", force=True, users=users(1, running=False))
-    assert plan.deleted is None and plan.report == (ImageRemoval(untagged="a:1"),)
+    with pytest.raises(Conflict, match="is being used by running container"):
+        plan_removal(index, "0101", force=False, users=users(1, running=True))
+
+
+@pytest.mark.parametrize("reference", ["a:1", "0101"])
+def test_what_a_stopped_container_is_made_of(reference: str) -> None:
+    """It is gone from sight, and its files are there as long as the container is."""
+    single = index_of(image(1, "a:1"))
+    plan = plan_removal(single, reference, force=True, users=users(1, running=False))
+    identity = image(1).image.id
+    assert plan.deleted is None
+    assert plan.report == (ImageRemoval(untagged="a:1"), ImageRemoval(deleted=identity))
+    with pytest.raises(NotFound):
+        plan.index.find("0101")
+    assert list(plan.index.orphans) == [identity]
+    assert plan.index.blobs() == single.blobs()
+    assert plan.index.without_orphans({identity}) == plan.index
+    assert not plan.index.without_orphans(()).all()
+    back = plan.index.add(image(1), ["b:1"])
+    assert back.find("b:1").image.id == identity and not back.orphans
 
 
 def test_changes_of_an_import() -> None:
@@ -277,22 +294,21 @@ def test_saved_archive_can_be_read_again(tmp_path: Path) -> None:
         assert archive.getnames() == [f"{layer.hex}.tar", "cc.json", "manifest.json"]
 
 
-def test_progress_of_a_pull(tmp_path: Path) -> None:
+def test_progress_of_an_extraction() -> None:
     said: list[Progress] = []
-    progress = PullProgress(tmp_path, said.append)
-    progress.on_line(f"Copying blob {DIGEST}")
-    progress.on_line(f"Copying blob {DIGEST}")
-    (tmp_path / "dir-put-blob1").write_bytes(b"x" * 10)
-    progress._look()
-    progress._look()
-    (tmp_path / "dir-put-blob1").rename(tmp_path / DIGEST.removeprefix("sha256:"))
-    progress._look()
-    progress.finish()
-    assert [(event.status, event.id, event.current) for event in said] == [
-        ("Pulling fs layer", "abababababab", 0),
-        ("Downloading", "abababababab", 10),
-        ("Download complete", "abababababab", 0),
-        ("Pull complete", "abababababab", 0),
+    other = "sha256:" + "cd" * 32
+    shown = Extraction((DIGEST, other), said.append)
+    shown.on_line("unpack rootfs: /x")
+    shown.on_line(f"unpack layer: {DIGEST}")
+    shown.on_line(f"unpack layer: {DIGEST}")
+    shown.on_line(f"unpack layer: {other}")
+    shown.finish()
+    shown.finish()
+    assert [(event.status, event.id) for event in said] == [
+        ("Extracting", "abababababab"),
+        ("Pull complete", "abababababab"),
+        ("Extracting", "cdcdcdcdcdcd"),
+        ("Pull complete", "cdcdcdcdcdcd"),
     ]
 
 

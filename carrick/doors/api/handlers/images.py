@@ -1,20 +1,24 @@
-"""Images: pull, load, import, save, and looking at them."""
+"""Images: pull, push, load, import, save, and looking at them, here and in registries."""
 
 import base64
 import binascii
+from dataclasses import replace
 
 import msgspec
 from aiohttp import web
 
-from ....host.runtime.api import Progress, RegistryAuth
-from ....model.errors import InvalidRequest, Unsupported
+from ....host.runtime.api import Progress, ProgressCallback, RegistryAuth
+from ....model.errors import InvalidRequest
 from ..call import Call, encode
 from ..parse.fields import Fields
 from ..render.images import (
     render_history,
     render_image,
     render_image_entry,
+    render_pushed,
+    render_remote,
     render_removals,
+    render_search_result,
 )
 from ..routing import Kind, Route
 from ..streams import begin, stream_progress
@@ -33,7 +37,7 @@ def routes() -> tuple[Route, ...]:
         Route("GET", "/images/{name:path}/history", history),
         Route("GET", "/images/{name:path}/get", save, stream),
         Route("POST", "/images/{name:path}/tag", tag, change),
-        Route("POST", "/images/{name:path}/push", push),
+        Route("POST", "/images/{name:path}/push", push, stream),
         Route("DELETE", "/images/{name:path}", remove, change),
         Route("GET", "/distribution/{name:path}/json", distribution),
     )
@@ -71,27 +75,49 @@ def join_reference(name: str, tag: str) -> str:
 
 
 async def _pull(call: Call) -> web.StreamResponse:
-    reference = join_reference(call.query("fromImage"), call.query("tag"))
+    name = call.query("fromImage")
+    reference = join_reference(name, call.query("tag"))
     auth = parse_auth(call.header("X-Registry-Auth"))
     return await stream_progress(
         call,
-        lambda report: call.engine.images.pull(reference, report, platform=call.query("platform"), auth=auth),
+        lambda report: call.engine.images.pull(
+            reference,
+            report,
+            platform=call.query("platform"),
+            auth=auth,
+            all_tags=names_repository(reference),
+        ),
         lambda image: b"",
     )
 
 
-async def _import(call: Call) -> web.StreamResponse:
-    if call.query("fromSrc") != "-":
-        raise Unsupported(
-            "importing from a URL is not served",
-            remedy="download the archive, then import the file",
-        )
-    changes = tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
+def names_repository(reference: str) -> bool:
+    """True for a name with neither tag nor digest: of a pull and a push, all tags."""
+    return ":" not in reference.rpartition("/")[2] and "@" not in reference
 
-    async def work(_: object) -> str:
-        return await call.engine.images.import_tar(
-            call.body(), join_reference(call.query("repo"), call.query("tag")), changes, call.query("message")
-        )
+
+async def push(call: Call) -> web.StreamResponse:
+    reference = join_reference(call.parameter("name"), call.query("tag"))
+    auth = parse_auth(call.header("X-Registry-Auth"))
+    return await stream_progress(
+        call,
+        lambda report: call.engine.images.push(
+            reference, report, auth=auth, all_tags=names_repository(reference)
+        ),
+        lambda results: b"".join(encode(render_pushed(result)) for result in results),
+    )
+
+
+async def _import(call: Call) -> web.StreamResponse:
+    source = call.query("fromSrc")
+    changes = tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
+    reference = join_reference(call.query("repo"), call.query("tag"))
+
+    async def work(report: ProgressCallback) -> str:
+        images, message = call.engine.images, call.query("message")
+        if source == "-":
+            return await images.import_tar(call.body(), reference, changes, message)
+        return await images.import_url(source, reference, changes, message, report)
 
     return await stream_progress(call, work, lambda identifier: encode({"status": identifier}))
 
@@ -148,19 +174,20 @@ async def prune(call: Call) -> web.StreamResponse:
 
 
 async def search(call: Call) -> web.StreamResponse:
-    raise Unsupported(
-        "searching registries is not served", remedy="look for the image on the registry's web site"
+    limit = call.integer("limit")
+    found = await call.engine.images.search(
+        call.query("term"),
+        limit=25 if limit is None else limit,
+        filters=call.filters(),
+        auth=parse_auth(call.header("X-Registry-Auth")),
     )
-
-
-async def push(call: Call) -> web.StreamResponse:
-    raise Unsupported(
-        "pushing images is not served", remedy="save the image, and push the archive with skopeo copy"
-    )
+    return call.json([render_search_result(result) for result in found])
 
 
 async def distribution(call: Call) -> web.StreamResponse:
-    raise Unsupported("looking at images in registries is not served", remedy="use skopeo inspect")
+    """Tell what a registry has under a name."""
+    auth = parse_auth(call.header("X-Registry-Auth"))
+    return call.json(render_remote(await call.engine.images.remote(call.parameter("name"), auth)))
 
 
 def parse_auth(header: str) -> RegistryAuth | None:
@@ -177,5 +204,18 @@ def parse_auth(header: str) -> RegistryAuth | None:
 
 
 def auth_of(body: Fields) -> RegistryAuth | None:
-    auth = RegistryAuth(body.text("username"), body.text("password"), body.text("identitytoken"))
+    auth = RegistryAuth(
+        body.text("username"), body.text("password"), body.text("identitytoken"), body.text("registrytoken")
+    )
+    if not auth.username and (pair := body.text("auth")):
+        # How config.json has it; the Python SDK passes it on like that.
+        username, _, password = _decoded(pair).partition(":")
+        auth = replace(auth, username=username, password=password)
     return None if auth == RegistryAuth() else auth
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except (binascii.Error, ValueError):
+        return ""

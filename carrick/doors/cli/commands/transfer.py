@@ -1,4 +1,4 @@
-"""Images in and out: pull, load, import, save."""
+"""Images in and out: pull, push, load, import, save."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from carrick.doors.cli.app import App, is_terminal
 from carrick.doors.cli.command import NONE, Arity, Command
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import LIST, STRING, Flag, Values
+from carrick.doors.cli.paths import image_path
 from carrick.doors.cli.progress import show_progress
 from carrick.doors.cli.specs.images import ImageName, parse_image
 from carrick.doors.client import Response
@@ -37,8 +38,36 @@ def pull_image(
     name = _named(text)
     tag = "" if all_tags else name.digest or name.tag or "latest"
     query = {"fromImage": name.repository, "tag": tag or None, "platform": platform or None}
-    with app.client.request("POST", "/images/create", query=query) as response:
+    with app.client.request("POST", "/images/create", query=query, headers=_auth(app, name)) as response:
         show_progress(app, response.documents(), stream, quiet=quiet)
+
+
+def _auth(app: App, name: ImageName) -> dict[str, str]:
+    """Return the header with the credentials for an image's registry."""
+    from carrick.doors.cli.commands.registries import auth_headers
+
+    return auth_headers(app, name.full_repository().partition("/")[0])
+
+
+def _push(app: App, values: Values, words: list[str]) -> None:
+    name, all_tags = _named(words[0]), values.on("all-tags")
+    if name.digest:
+        raise CliError("cannot push a digest reference")
+    if all_tags and name.tag:
+        raise CliError("tag can't be used with --all-tags/-a")
+    quiet = values.on("quiet")
+    if not (name.tag or all_tags or quiet):
+        app.print("Using default tag: latest")
+    app.out.flush()
+    query = {"tag": None if all_tags else name.tag or "latest"}
+    headers = _auth(app, name)
+    path = f"{image_path(name.repository)}/push"
+    with app.client.request("POST", path, query=query, headers=headers) as response:
+        messages = (message for message in response.documents() if "aux" not in message)
+        show_progress(app, messages, app.out, quiet=quiet)
+    if quiet:
+        full = ImageName(name.full_repository(), name.tag, "")
+        app.print(name.full_repository() if all_tags else full.with_default_tag())
 
 
 def _pull(app: App, values: Values, words: list[str]) -> None:
@@ -165,6 +194,19 @@ PULL = Command(
         Flag("quiet", "Suppress verbose output", short="q"),
     ),
     examples=("carrick pull busybox", "carrick pull registry.example:5000/team/web:1.2"),
+)
+PUSH = Command(
+    "push",
+    _push,
+    summary="Upload an image to a registry",
+    usage="[OPTIONS] NAME[:TAG]",
+    arity=Arity(1, 1, "image"),
+    flags=(
+        Flag("all-tags", "Push all tags of an image to the repository", short="a"),
+        Flag("disable-content-trust", "Skip image signing", default=True, hidden=True),
+        Flag("quiet", "Suppress verbose output", short="q"),
+    ),
+    examples=("carrick push registry.example:5000/team/web:1.2",),
 )
 LOAD = Command(
     "load",

@@ -1,5 +1,8 @@
 """One request, as handlers see it: its parameters and body in, a response out."""
 
+import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +15,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from ...engine.contract import Engine
 from ...engine.values import Filters
 from ...model.errors import InvalidRequest
+from .describe import Description
 from .errors import ErrorReply
 from .parse.fields import Fields, decode_document
 from .parse.query import parse_filters, parse_flag, parse_integer, parse_timestamp
@@ -20,6 +24,8 @@ from .routing import MAX_VERSION, ApiVersion, version_text
 MAX_DOCUMENT = 1024 * 1024
 _CHUNK = 256 * 1024
 _JSON = "application/json"
+_TURN_S = 0.01
+"""How long a long answer may keep others from theirs."""
 
 
 def utc_now() -> datetime:
@@ -29,10 +35,11 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is the same for all requests: the engine, our version, the clock."""
+    """What is the same for all requests: the engine, our version and description, the clock."""
 
     engine: Engine
     release: str
+    description: Description
     now: Callable[[], datetime] = utc_now
     stats_interval_s: float = 1.0
     headers: Mapping[str, str] = field(init=False)
@@ -129,6 +136,30 @@ class Call:
     def json(self, value: object, status: int = 200) -> web.Response:
         return json_response(self.site, value, status)
 
+    async def json_list(self, entries: AsyncIterator[object]) -> web.StreamResponse:
+        """Answer with a list, however long: rendered with others' turns in between, entry by entry,
+        so that no more than the answer's bytes is kept for a client that is slow to take them."""
+        body = bytearray()
+        separator = b"["
+        turn_began = time.monotonic()
+        async for entry in entries:
+            body += separator
+            body += encode(entry)
+            body.pop()  # the newline
+            separator = b","
+            if time.monotonic() - turn_began > _TURN_S:
+                await asyncio.sleep(0)
+                turn_began = time.monotonic()
+        body += b"[]\n" if separator == b"[" else b"]\n"
+        if len(body) <= _CHUNK:
+            return web.Response(body=bytes(body), content_type=_JSON, headers=self.site.headers)
+        response = web.StreamResponse(headers={**self.site.headers, "Content-Type": _JSON})
+        response.content_length = len(body)
+        await response.prepare(self.request)
+        for start in range(0, len(body), _CHUNK):
+            await response.write(bytes(body[start : start + _CHUNK]))
+        return response
+
     def empty(self, status: int = 204) -> web.Response:
         return web.Response(status=status, headers=self.site.headers)
 
@@ -164,7 +195,23 @@ _encoder = msgspec.json.Encoder()
 
 def encode(value: Any) -> bytes:
     """Return one line of JSON."""
-    return _encoder.encode(value) + b"\n"
+    try:
+        return _encoder.encode(value) + b"\n"
+    except UnicodeEncodeError:
+        return _encode_foreign(value) + b"\n"
+
+
+def _encode_foreign(value: Any) -> bytes:
+    """Return JSON of bytes in texts that are no UTF-8: a file's name, a header that an error quotes.
+
+    Such bytes are surrogates in a str. As in Go, each becomes U+FFFD.
+    """
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "replace")
+    return data.decode("utf-8", "replace").encode()
 
 
 def json_response(site: Site, value: object, status: int = 200) -> web.Response:

@@ -23,10 +23,23 @@ from aiohttp.web_protocol import RequestHandler
 from ... import __version__
 from ...engine.contract import Engine
 from ...model.errors import Conflict, Failed, InvalidRequest
-from .call import Call, Site, error_response
+from .call import Call, Site, encode, error_response
+from .describe import Description
 from .errors import ErrorReply, reply_to
-from .handlers import archive, carrick, console, containers, images, networks, system, volumes, watching
-from .routing import Kind, Router, Target
+from .handlers import (
+    archive,
+    carrick,
+    cluster,
+    console,
+    containers,
+    images,
+    networks,
+    system,
+    volumes,
+    watching,
+)
+from .hijack import HijackedResponse
+from .routing import Kind, Route, Router, Target
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +47,16 @@ _SOCKET_MODE = 0o660
 _BACKLOG = 1024
 # A filter or a registry token may be long; Go's server takes a mebibyte of headers.
 _MAX_LINE = 64 * 1024
+# How long to go on taking a body whose request has been refused, so that its client comes to read why.
+_LINGER_S = 2.0
 _STOP_GRACE_S = 15.0
 _MAX_PATH = 98  # of the 107 that the kernel takes, some are for the name it is made under
-_ALL_ROUTES = (archive, carrick, console, containers, images, networks, system, volumes, watching)
+_HANDLERS = (archive, carrick, cluster, console, containers, images, networks, system, volumes, watching)
+
+
+def all_routes() -> tuple[Route, ...]:
+    """Return everything that is served."""
+    return tuple(route for module in _HANDLERS for route in module.routes())
 
 
 class ApiServer:
@@ -55,11 +75,13 @@ class ApiServer:
         stats_interval_s: float = 1.0,
         stop_grace_s: float = _STOP_GRACE_S,
     ) -> None:
-        self._site = Site(engine, release, stats_interval_s=stats_interval_s)
+        routes = all_routes()
+        description = Description(routes, release)
+        self._site = Site(engine, release, description, stats_interval_s=stats_interval_s)
         self._path = Path(socket_path)
         self._group = group
         self._stop_grace_s = stop_grace_s
-        self._router = Router(route for module in _ALL_ROUTES for route in module.routes())
+        self._router = Router(routes)
         self._web: _WebServer | None = None
         self._listener: asyncio.AbstractServer | None = None
         self._identity: tuple[int, int] | None = None
@@ -78,6 +100,7 @@ class ApiServer:
                 max_line_size=_MAX_LINE,
                 max_field_size=_MAX_LINE,
                 auto_decompress=False,
+                lingering_time=_LINGER_S,
             )
             loop = asyncio.get_running_loop()
             self._listener = await loop.create_unix_server(self._web, sock=listening, backlog=_BACKLOG)
@@ -115,6 +138,9 @@ class ApiServer:
     # --- requests
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.version < (1, 0):
+            # The parser takes a line without a version for HTTP 0.9, and would answer in kind.
+            return _refuse_version(request)
         try:
             target = self._router.resolve(request.method, unquote(request.rel_url.raw_path))
             call = Call(request, self._site, target.version, target.parameters)
@@ -159,6 +185,14 @@ class ApiServer:
             raise
 
 
+def _refuse_version(request: web.BaseRequest) -> web.StreamResponse:
+    body = encode(ErrorReply(400, "malformed HTTP request: no HTTP/1.x in its first line").document())
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head.encode() + body)
+    return HijackedResponse()
+
+
 def _is_gone(request: web.BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
@@ -197,6 +231,8 @@ class _Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client is gone: the connection is closed, and nothing else has happened
         if status == 400:
             summary = " ".join((message or "").split())[:200]
             reply = ErrorReply(

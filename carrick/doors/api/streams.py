@@ -105,6 +105,10 @@ class _Pending:
         return lines
 
 
+_LOOK_S = 1.0
+"""How often to look whether the client is still there."""
+
+
 async def stream_progress(
     call: Call,
     work: Callable[[Callable[[Progress], None]], Coroutine[Any, Any, T]],
@@ -129,7 +133,15 @@ async def stream_progress(
         while not task.done():
             lines = asyncio.create_task(pending.take(), name="api progress lines")
             try:
-                await asyncio.wait((task, lines), return_when=asyncio.FIRST_COMPLETED)
+                done: set[asyncio.Task[Any]] = set()
+                while not done:
+                    done, _ = await asyncio.wait(
+                        (task, lines), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    # While there is nothing to write, nothing else would tell us. As in Docker, what
+                    # a client has asked for ends with it.
+                    if call.request.transport is None or call.request.transport.is_closing():
+                        raise ConnectionResetError("the client is gone")
                 if lines.done():
                     response = response or await call.stream("application/json")
                     await response.write(lines.result())

@@ -14,7 +14,53 @@ import aiohttp
 import pytest
 
 from carrick.doors.api import ApiServer
+from carrick.doors.api.describe import Description
+from carrick.doors.api.routing import MAX_VERSION, parse_version
+from carrick.doors.api.server import all_routes
+from carrick.testing.exchanges import Exchange, ExchangeChecker, Undocumented
 from carrick.testing.fake_engine import FakeEngine
+
+
+class Watch:
+    """Checks what a session says and hears against the API's description.
+
+    It sees what is read in one go; of streams, status and headers.
+    """
+
+    def __init__(self, checker: ExchangeChecker) -> None:
+        self.checker = checker
+        self.problems: list[Undocumented] = []
+
+    def trace(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._on_start)
+        trace.on_request_chunk_sent.append(self._on_sent)
+        trace.on_request_end.append(self._on_head)
+        trace.on_response_chunk_received.append(self._on_body)
+        return trace
+
+    async def _on_start(self, _: Any, context: Any, __: Any) -> None:
+        context.sent = b""
+
+    async def _on_sent(self, _: Any, context: Any, piece: Any) -> None:
+        context.sent += piece.chunk
+
+    async def _on_head(self, _: Any, context: Any, end: Any) -> None:
+        context.end = end
+        self._check(context, None)
+
+    async def _on_body(self, _: Any, context: Any, piece: Any) -> None:
+        self._check(context, piece.chunk)
+
+    def _check(self, context: Any, body: bytes | None) -> None:
+        response = context.end.response
+        sent = context.sent if body is not None else None
+        target = response.url.raw_path_qs
+        exchange = Exchange(response.method, target, response.status, response.headers, body, sent)
+        try:
+            self.checker.check(exchange)
+        except Undocumented as problem:
+            self.problems.append(problem)
 
 
 @dataclass(slots=True)
@@ -118,12 +164,25 @@ def socket_path() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def checker() -> ExchangeChecker:
+    """What checks every exchange of every test here."""
+    description = Description(all_routes(), "0")
+    return ExchangeChecker(
+        lambda version: description.document(parse_version(version) if version else MAX_VERSION)
+    )
+
+
 @pytest.fixture
-async def api(socket_path: Path) -> AsyncIterator[Api]:
+async def api(socket_path: Path, checker: ExchangeChecker) -> AsyncIterator[Api]:
     engine = FakeEngine()
     server = ApiServer(engine, socket_path, stats_interval_s=0.02, stop_grace_s=2)
     await server.start()
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket_path))) as session:
+    watch = Watch(checker)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(str(socket_path)), trace_configs=[watch.trace()]
+    ) as session:
         yield Api(server, engine, socket_path, session)
     await server.stop()
     await engine.close()
+    assert not watch.problems, "\n".join(map(str, watch.problems))

@@ -247,5 +247,11 @@ async def test_exec_that_fails_after_the_head_says_so_in_the_stream(api: Any) ->
     api.engine.containers.exec_start = refuse
     async with api.hijack(EXEC.format(identifier), b"{}") as raw:
         assert (await raw.head()).startswith("HTTP/1.1 101")
-        assert await raw.frame() == (3, b"it is paused\r\n")
+        assert await raw.frame() == (1, b"it is paused\r\n")
         assert await raw.rest() == b""
+
+
+async def test_a_websocket_without_a_handshake_is_a_bad_request(api: Any) -> None:
+    identifier = await api.run("sleep")
+    reply = await api.call("GET", f"/containers/{identifier}/attach/ws?stream=1")
+    assert (reply.status, "WebSocket handshake" in reply.document["message"]) == (400, True)

@@ -171,6 +171,8 @@ def test_the_network_modes_network_is_the_first() -> None:
 def test_endpoints_alone_decide_as_in_docker() -> None:
     request = create({"NetworkingConfig": {"EndpointsConfig": {"web": None}}})
     assert [item.network for item in request.attachments] == ["web"]
+    body = {"NetworkingConfig": {"EndpointsConfig": {"web": None}}}
+    assert refused(body, version=(1, 41)) == "no EndpointSettings for web"
 
 
 def test_several_endpoints_need_a_new_client() -> None:
@@ -271,9 +273,9 @@ def test_host_configs_that_are_refused(host: dict[str, Any], message: str) -> No
 
 
 def test_what_has_no_effect_is_told_and_gpus_are_refused() -> None:
-    body = Fields({"Image": "x", "HostConfig": {"StorageOpt": {"size": "1G"}}})
+    body = Fields({"Image": "x", "HostConfig": {"BlkioDeviceReadBps": [{"Path": "/dev/null", "Rate": 1}]}})
     parsed = parse_create(body, name="", platform="", version=MAX_VERSION)
-    assert parsed.warnings == ("StorageOpt is not supported and was ignored.",)
+    assert parsed.warnings == ("BlkioDeviceReadBps is not supported and was ignored.",)
     with pytest.raises(
         Unsupported, match=r'could not select device driver "" with capabilities: \[\[gpu\]\]'
     ):

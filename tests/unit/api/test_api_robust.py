@@ -204,3 +204,45 @@ async def test_a_stream_that_was_begun_and_never_read_lets_go_of_its_source() ->
             yield item
 
     assert [item async for item in await begin(three(), endless=True)] == [0, 1, 2]
+
+
+async def test_bytes_that_are_no_text_are_shown_as_go_shows_them(api: Any) -> None:
+    async with api.connect() as raw:
+        raw.writer.write(
+            b"POST /networks/create HTTP/1.1\r\nHost: x\r\nContent-Type: a\x80b\r\nContent-Length: 2\r\n"
+            b"Connection: close\r\n\r\n{}"
+        )
+        answer = await raw.rest()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert "unsupported Content-Type header (a\ufffdb)".encode() in answer
+
+
+async def test_a_request_line_without_a_version_is_answered_in_http_1(api: Any) -> None:
+    async with api.connect() as raw:
+        raw.writer.write(b"GET /\r\nHost: x\r\n\r\n")
+        answer = await raw.rest()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"malformed HTTP request" in answer
+
+
+async def test_clients_that_are_gone_before_they_are_answered(
+    api: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    identifier = await api.run("sleep")
+    tasks = len(asyncio.all_tasks())
+    created = await api.call("POST", f"/containers/{identifier}/exec", {"Cmd": ["cat"], "AttachStdin": True})
+    heads = (
+        f"POST /exec/{created.document['Id']}/start HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n",
+        f"POST /containers/{identifier}/attach?stream=1&stdout=1 HTTP/1.1\r\n",
+        f"GET /containers/{identifier}/attach/ws?stream=1 HTTP/1.1\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n",
+        "GET /events HTTP/1.1\r\n",
+        "GET /images/busybox/get HTTP/1.1\r\n",
+    )
+    for head in heads:
+        for _ in range(20):
+            async with api.connect() as raw:
+                raw.writer.write(f"{head}Host: x\r\n\r\n".encode())
+    await api.until(lambda: len(asyncio.all_tasks()) <= tasks + 1)
+    assert not api.engine.bus.queues
+    assert not caplog.records

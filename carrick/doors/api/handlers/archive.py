@@ -7,6 +7,8 @@ from aiohttp import web
 from ....host.runtime.api import PathStat
 from ....model.errors import InvalidRequest
 from ..call import Call, encode
+from ..parse.containers import parse_config
+from ..parse.fields import Fields
 from ..render.times import render_time
 from ..routing import Kind, Route
 from ..streams import begin
@@ -78,13 +80,39 @@ async def export(call: Call) -> web.StreamResponse:
         await parts.aclose()
 
 
+def _changes_of(body: Fields) -> tuple[str, ...]:
+    """Return what a Config in the body of a commit sets, as instructions."""
+    config = parse_config(body)
+    changes = [f"ENV {item}" for item in config.env]
+    for name, words in (("CMD", config.cmd), ("ENTRYPOINT", config.entrypoint)):
+        if words:
+            changes.append(f"{name} {encode(words).decode().strip()}")
+    for name, text in (
+        ("WORKDIR", config.working_dir),
+        ("USER", config.user),
+        ("STOPSIGNAL", config.stop_signal),
+    ):
+        if text:
+            changes.append(f"{name} {text}")
+    changes += [f"EXPOSE {port}" for port in config.exposed_ports]
+    changes += [f"VOLUME {encode([path]).decode().strip()}" for path in config.volumes]
+    changes += [f"LABEL {_quoted(key)}={_quoted(value)}" for key, value in config.labels.items()]
+    return tuple(changes)
+
+
+def _quoted(text: str) -> str:
+    return encode(text).decode().strip()
+
+
 async def commit(call: Call) -> web.StreamResponse:
     """Make an image of a container. Changes come as repeated `changes`, or one per line."""
     container = call.query("container")
     if not container:
         raise InvalidRequest("bad parameter: 'container' cannot be empty")
+    body = await call.document("Config", required=False) if call.request.can_read_body else Fields()
+    changes = _changes_of(body)
     repository, tag = call.query("repo"), call.query("tag")
-    changes = tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
+    changes += tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
     identifier = await call.engine.images.commit(
         container,
         f"{repository}:{tag}" if repository and tag else repository,

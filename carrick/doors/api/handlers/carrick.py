@@ -1,4 +1,4 @@
-"""What Docker has no word for: ports of containers that exist, and the doctor."""
+"""What Docker has no word for: ports of containers that exist, the doctor, and the API's description."""
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ def routes() -> tuple[Route, ...]:
         Route("POST", "/carrick/v1/containers/{id}/ports/remove", remove_ports, Kind.CHANGE),
         Route("GET", "/carrick/v1/doctor", doctor),
         Route("POST", "/carrick/v1/doctor/fix", fix, Kind.CHANGE),
+        Route("GET", "/carrick/v1/openapi.json", openapi),
     )
 
 
@@ -42,3 +43,8 @@ async def doctor(call: Call) -> web.StreamResponse:
 
 async def fix(call: Call) -> web.StreamResponse:
     return call.json(render_findings(await call.engine.system.fix()))
+
+
+async def openapi(call: Call) -> web.StreamResponse:
+    """Describe the API in the version of the path."""
+    return call.json(call.site.description.document(call.version))

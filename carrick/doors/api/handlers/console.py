@@ -10,7 +10,7 @@ from aiohttp import WSMsgType, web
 
 from ....engine.values import ExecView
 from ....host.runtime.api import CannotStart, ConsoleSession, ConsoleSize, LogQuery, Stream
-from ....model.errors import CarrickError
+from ....model.errors import CarrickError, InvalidRequest
 from ..call import Call
 from ..errors import reply_to
 from ..hijack import Hijacked, HijackedResponse, take_over, wants_upgrade
@@ -208,13 +208,16 @@ async def _attach_to_past(
 
 
 async def attach_websocket(call: Call) -> web.StreamResponse:
+    socket = web.WebSocketResponse()
+    if not socket.can_prepare(call.request):
+        raise InvalidRequest("bad request: this is not a WebSocket handshake of version 13")
     detach_keys = parse_detach_keys(call.query("detachKeys"))
     view = await call.engine.containers.get(call.parameter("id"))
     config = view.record.config
     stdin = call.flag("stdin") and config.open_stdin
     session = await call.engine.containers.attach(view.record.id, stdin=stdin, logs=call.flag("logs"))
     try:
-        socket = web.WebSocketResponse()
+        socket.headers.update(call.site.headers)
         await socket.prepare(call.request)
         console = Console(
             session,
@@ -269,7 +272,7 @@ async def _exec(call: Call, view: ExecView, size: ConsoleSize | None, connection
         return
     except Exception as error:
         message = f"{reply_to(error).message}\r\n".encode()
-        await connection.write(message if config.tty else frame(SYSTEM_ERROR, message))
+        await connection.write(message if config.tty else frame(Stream.STDOUT, message))
         return
     shown = ((Stream.STDOUT, config.attach_stdout), (Stream.STDERR, config.attach_stderr))
     try:

@@ -1,5 +1,7 @@
 """The life of containers, and looking at them."""
 
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
 from ....engine.values import ContainerView, WaitCondition
@@ -9,7 +11,9 @@ from ..errors import reply_to
 from ..parse.containers import parse_console_size, parse_create
 from ..parse.host_config import parse_update
 from ..render.containers import render_container, render_container_entry
-from ..routing import Kind, Route
+from ..routing import ApiVersion, Kind, Route
+
+_NO_NULL_ERROR: ApiVersion = (1, 42)
 
 
 def routes() -> tuple[Route, ...]:
@@ -46,6 +50,12 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 async def start(call: Call) -> web.StreamResponse:
+    # Ancient clients sent the host configuration here; seven bytes are what an empty one may take.
+    if (call.request.content_length or 0) > 7:
+        raise InvalidRequest(
+            "starting container with non-empty request body was deprecated since API v1.22 "
+            "and removed in v1.24"
+        )
     await call.engine.containers.start(call.parameter("id"))
     return call.empty()
 
@@ -81,9 +91,9 @@ async def unpause(call: Call) -> web.StreamResponse:
 
 async def rename(call: Call) -> web.StreamResponse:
     name = call.query("name")
-    if not name.removeprefix("/"):
+    if not name:
         raise InvalidRequest("Neither old nor new names may be empty")
-    await call.engine.containers.rename(call.parameter("id"), name.removeprefix("/"))
+    await call.engine.containers.rename(call.parameter("id"), name.removeprefix("/") or name)
     return call.empty()
 
 
@@ -107,6 +117,9 @@ async def prune(call: Call) -> web.StreamResponse:
 
 async def resize(call: Call) -> web.StreamResponse:
     height, width = call.integer("h"), call.integer("w")
+    for name, value in (("h", height), ("w", width)):
+        if value is None:
+            raise InvalidRequest(f'invalid value for {name}: strconv.Atoi: parsing "": invalid syntax')
     size = parse_console_size(height or 0, width or 0)
     if size is not None:
         await call.engine.containers.resize(call.parameter("id"), size)
@@ -124,6 +137,8 @@ async def wait(call: Call) -> web.StreamResponse:
     response = await call.stream("application/json")
     try:
         document: dict[str, object] = {"StatusCode": await ended}
+        if call.version < _NO_NULL_ERROR:
+            document["Error"] = None
     except Exception as error:
         document = {"StatusCode": -1, "Error": {"Message": reply_to(error).message}}
     await response.write(encode(document))
@@ -137,14 +152,18 @@ async def list_containers(call: Call) -> web.StreamResponse:
     )
     sized = call.flag("size")
     now = call.site.now()
-    entries = []
-    for view in views:
-        try:
-            size = await call.engine.containers.size(view.record.id) if sized else None
-        except NotFound:
-            continue  # removed since it was listed
-        entries.append(render_container_entry(view, call.version, now, size))
-    return call.json(entries)
+
+    async def entries() -> AsyncIterator[object]:
+        views.reverse()
+        while views:
+            view = views.pop()  # nobody needs it afterwards, and ten thousand take up space
+            try:
+                size = await call.engine.containers.size(view.record.id) if sized else None
+            except NotFound:
+                continue  # removed since it was listed
+            yield render_container_entry(view, call.version, now, size)
+
+    return await call.json_list(entries())
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -160,4 +179,4 @@ async def top(call: Call) -> web.StreamResponse:
 
 async def changes(call: Call) -> web.StreamResponse:
     found = await call.engine.containers.changes(call.parameter("id"))
-    return call.json([{"Path": change.path, "Kind": int(change.kind)} for change in found])
+    return call.json([{"Path": change.path, "Kind": int(change.kind)} for change in found] or None)

@@ -2,11 +2,13 @@
 
 from aiohttp import web
 
-from ....model.errors import InvalidRequest
+from ....model.errors import InvalidRequest, NotFound
 from ..call import Call
 from ..parse.networks import parse_connect, parse_create_network, parse_disconnect
 from ..render.networks import render_network, render_network_entry
 from ..routing import Kind, Route
+
+_BOOLEANS = frozenset(("", "0", "1", "f", "t", "false", "true"))
 
 
 def routes() -> tuple[Route, ...]:
@@ -30,7 +32,14 @@ async def list_networks(call: Call) -> web.StreamResponse:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
+    verbose = call.query("verbose")
+    if verbose.lower() not in _BOOLEANS:
+        raise InvalidRequest(
+            f'invalid value for verbose: {verbose}: strconv.ParseBool: parsing "{verbose}": invalid syntax'
+        )
     view = await call.engine.networks.get(call.parameter("id"))
+    if call.query("scope") not in ("", view.network.scope.value):
+        raise NotFound(f"network {call.parameter('id')} not found")
     return call.json(render_network(view, call.version, verbose=call.flag("verbose")))
 
 

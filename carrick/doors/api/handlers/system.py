@@ -4,14 +4,14 @@ from collections import Counter
 
 from aiohttp import web
 
-from ....engine.contract import ChecksCredentials, MeasuresVolumes
+from ....host.runtime.api import RegistryAuth
 from ....model.containers import MountType
 from ....model.errors import Denied, InvalidRequest, NotFound, Unavailable, Unsupported
 from ..call import Call, encode
 from ..render.containers import render_container_entry
 from ..render.images import render_image_entry
 from ..render.system import render_event, render_info, render_version, render_volume
-from ..routing import Handler, Kind, Route
+from ..routing import ApiVersion, Handler, Kind, Route
 from ..streams import begin
 from .images import auth_of
 
@@ -19,6 +19,7 @@ _NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
     "to connect this node to swarm and try again."
 )
+_BUILDER_SIZE_GONE: ApiVersion = (1, 42)
 _PING_HEADERS = {
     "Builder-Version": "",
     "Swarm": "inactive",
@@ -37,6 +38,7 @@ def routes() -> tuple[Route, ...]:
         Route("GET", "/system/df", disk_usage),
         Route("POST", "/auth", login),
         Route("GET", "/plugins", plugins),
+        Route("GET", "/plugins/{name:path}/json", no_plugin),
         Route("POST", "/build", build),
         Route("POST", "/build/prune", build_prune),
         Route("POST", "/session", build),
@@ -58,7 +60,7 @@ def _swarm_routes() -> tuple[Route, ...]:
         ("join", no_swarm_mode),
         ("leave", not_in_swarm),
         ("update", no_swarm),
-        ("unlock", not_in_swarm),
+        ("unlock", no_swarm),
     )
     return (
         *lists,
@@ -80,7 +82,9 @@ async def info(call: Call) -> web.StreamResponse:
     known = await call.engine.system.info()
     containers = await call.engine.containers.list(all=True, filters={})
     images = await call.engine.images.list(all=True, filters={})
-    return call.json(render_info(known, containers, len(images), call.site.release, call.site.now()))
+    return call.json(
+        render_info(known, containers, len(images), call.site.release, call.site.now(), call.version)
+    )
 
 
 async def events(call: Call) -> web.StreamResponse:
@@ -134,34 +138,24 @@ async def disk_usage(call: Call) -> web.StreamResponse:
             render_volume(volume, await _volume_size(call, volume.name), references[volume.name])
             for volume in await call.engine.volumes.list({})
         ]
+    if call.version < _BUILDER_SIZE_GONE:
+        document["BuilderSize"] = 0
     return call.json(document | {"BuildCache": []})
 
 
 async def _volume_size(call: Call, name: str) -> int | None:
-    volumes = call.engine.volumes
-    if not isinstance(volumes, MeasuresVolumes):
-        return None
     try:
-        return await volumes.size(name)
+        return await call.engine.volumes.size(name)
     except NotFound:
         return None  # removed since it was listed
 
 
 async def login(call: Call) -> web.StreamResponse:
-    """Check credentials with their registry, if the engine can; nobody is told that they are
-    good without a check."""
+    """Check credentials with their registry; nobody is told that they are good without a check."""
     body = await call.document("AuthConfig")
-    auth = auth_of(body)
-    images = call.engine.images
-    if not isinstance(images, ChecksCredentials):
-        raise Unsupported(
-            "checking registry credentials is not served",
-            remedy="write them with: skopeo login --authfile ~/.docker/config.json REGISTRY",
-        )
-    if auth is None:
-        raise InvalidRequest("no credentials given: username and password are empty")
+    auth = auth_of(body) or RegistryAuth()
     try:
-        token = await images.check_credentials(body.text("serveraddress"), auth)
+        token = await call.engine.images.check_credentials(body.text("serveraddress"), auth)
     except Denied as error:
         return call.json({"message": error.message}, 401)
     return call.json({"Status": "Login Succeeded", "IdentityToken": token})
@@ -169,6 +163,10 @@ async def login(call: Call) -> web.StreamResponse:
 
 async def plugins(call: Call) -> web.StreamResponse:
     return call.json([])
+
+
+async def no_plugin(call: Call) -> web.StreamResponse:
+    raise NotFound(f'plugin "{call.parameter("name")}" not found')
 
 
 async def build(call: Call) -> web.StreamResponse:

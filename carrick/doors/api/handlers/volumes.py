@@ -2,9 +2,14 @@
 
 from aiohttp import web
 
+from ....model.errors import InvalidRequest
 from ..call import Call
+from ..parse.query import quoted
 from ..render.system import render_volume
-from ..routing import Kind, Route
+from ..routing import ApiVersion, Kind, Route
+
+_LOCAL_OPTIONS = frozenset(("device", "o", "size", "type"))
+_ANONYMOUS_ALONE: ApiVersion = (1, 42)
 
 
 def routes() -> tuple[Route, ...]:
@@ -25,10 +30,19 @@ async def list_volumes(call: Call) -> web.StreamResponse:
 
 async def create(call: Call) -> web.StreamResponse:
     body = await call.document("VolumeCreateOptions")
+    name, options = body.text("Name"), body.text_map("DriverOpts")
+    if len(name) == 1:
+        raise InvalidRequest(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
+    for option in ("device", "type"):
+        # Of an option that does not exist the engine says so.
+        if options.keys() <= _LOCAL_OPTIONS and options and option not in options:
+            raise InvalidRequest(f"create {name}: missing required option: {quoted(option)}")
     volume = await call.engine.volumes.create(
-        body.text("Name"),
+        name,
         driver=body.text("Driver") or "local",
-        options=body.text_map("DriverOpts"),
+        options=options,
         labels=body.text_map("Labels"),
     )
     return call.json(render_volume(volume), 201)
@@ -44,5 +58,11 @@ async def remove(call: Call) -> web.StreamResponse:
 
 
 async def prune(call: Call) -> web.StreamResponse:
-    removed, gained = await call.engine.volumes.prune(call.filters())
-    return call.json({"VolumesDeleted": list(removed) or None, "SpaceReclaimed": gained})
+    filters = call.filters()
+    if call.version < _ANONYMOUS_ALONE:
+        # Then, unused volumes were pruned whether they had a name or not.
+        if "all" in filters:
+            raise InvalidRequest("invalid filter 'all'")
+        filters = {**filters, "all": ("true",)}
+    removed, gained = await call.engine.volumes.prune(filters)
+    return call.json({"VolumesDeleted": list(removed), "SpaceReclaimed": gained})

@@ -1,5 +1,6 @@
 """Container create and exec: Config, HostConfig and NetworkingConfig to the engine's requests."""
 
+import posixpath
 import re
 from dataclasses import dataclass, replace
 
@@ -44,9 +45,12 @@ def parse_create(body: Fields, *, name: str, platform: str, version: ApiVersion)
     config = parse_config(body)
     host_body = body.child("HostConfig")
     host_config = parse_host_config(host_body)
+    networking = body.child("NetworkingConfig")
+    for network, given in networking.map_of("EndpointsConfig", lambda _, value: value).items():
+        if given is None and version < _MULTIPLE_ENDPOINTS:
+            raise InvalidRequest(f"no EndpointSettings for {network}")
     endpoints = {
-        key: parse_endpoint_settings(value)
-        for key, value in body.child("NetworkingConfig").child_map("EndpointsConfig").items()
+        key: parse_endpoint_settings(value) for key, value in networking.child_map("EndpointsConfig").items()
     }
     check_network_mode(config, host_config)
     attachments, warnings = plan_attachments(config, host_config, endpoints, version)
@@ -65,6 +69,8 @@ def check_name(name: str) -> None:
 def parse_config(body: Fields) -> ContainerConfig:
     """Translate a Config (also what `commit` and images hold)."""
     working_dir = body.text("WorkingDir")
+    # As on paths of Go: `/srv/some/../where` is `/srv/where`.
+    working_dir = posixpath.normpath(working_dir) if working_dir.startswith("/") else working_dir
     if working_dir and not working_dir.startswith("/"):
         raise InvalidRequest(
             f"the working directory '{working_dir}' is invalid, it needs to be an absolute path"
@@ -102,6 +108,7 @@ def parse_config(body: Fields) -> ContainerConfig:
         mac_address=mac_address,
         on_build=body.texts("OnBuild"),
         shell=body.texts("Shell"),
+        given_empty=body.given_empty(("Entrypoint", "OnBuild")),
     )
 
 
@@ -204,7 +211,7 @@ def _check_endpoints(mode: str, endpoints: dict[str, EndpointSettings], version:
 
 def parse_exec(body: Fields) -> ExecConfig:
     """Translate POST /containers/{id}/exec."""
-    args = body.command("Cmd") or ()
+    args = body.texts("Cmd")
     if not args:
         raise InvalidRequest("No exec command specified")
     return ExecConfig(

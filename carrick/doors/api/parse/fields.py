@@ -15,6 +15,15 @@ from ....model.errors import InvalidRequest
 T = TypeVar("T")
 
 _INT64 = range(-(2**63), 2**63)
+_LITERALS = ("null", "true", "false")
+_GO_CONTEXTS = {
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after object key:value pair or array element",
+    "Invalid control character at": "in string literal",
+    "Invalid \\escape": "in string escape code",
+}
+"""What Python's decoder expected, and how Go words that."""
 _GO_KINDS: dict[type, str] = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
 
 
@@ -123,11 +132,13 @@ class Fields:
         value = self._get(name)
         if value is None:
             return ()
-        if isinstance(value, list):  # ancient clients send a list
-            return self._all_texts(name, value)
         if not isinstance(value, dict):
             self._wrong(name, value, "map[string]struct {}")
         return tuple(value)
+
+    def given_empty(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return which of some fields are there and hold an empty list or object."""
+        return tuple(name for name in names if self._get(name) in ([], {}))
 
     def child(self, name: str) -> "Fields":
         """Return the object in a field, an empty one if it is absent."""
@@ -196,6 +207,24 @@ def decode_document(body: bytes, where: str) -> Fields:
     return Fields(value, where)
 
 
+def _go_words(text: str, error: json.JSONDecodeError) -> str:
+    """Say where JSON ends to be JSON, as Go's scanner does."""
+    position = error.pos
+    if error.msg == "Expecting value":
+        for literal in _LITERALS:
+            if position < len(text) and text[position] == literal[0]:
+                same = next(n for n in range(len(literal), 0, -1) if text.startswith(literal[:n], position))
+                expected = f"in literal {literal} (expecting {literal[same]!r})"
+                return _unexpected(text, position + same, expected)
+    return _unexpected(text, position, _GO_CONTEXTS.get(error.msg, "looking for beginning of value"))
+
+
+def _unexpected(text: str, position: int, context: str) -> str:
+    if not text[position:].strip():
+        return "unexpected EOF"
+    return f"invalid character {text[position]!r} {context}"
+
+
 def _what_is_wrong(body: bytes) -> str:
     """Say what a decoder that stops at the first error cannot: whether a whole value came before."""
     try:
@@ -207,7 +236,7 @@ def _what_is_wrong(body: bytes) -> str:
     except RecursionError:
         return "invalid JSON: exceeded max depth"
     except ValueError as error:
-        if isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()):
-            return "invalid JSON: unexpected EOF"
-        return f"invalid JSON: {error}"
+        if not isinstance(error, json.JSONDecodeError):
+            return "invalid JSON"
+        return f"invalid JSON: {_go_words(text, error)}"
     return "unexpected content after JSON" if text[end:].strip() else "invalid JSON"

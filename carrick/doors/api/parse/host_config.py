@@ -1,5 +1,7 @@
 """HostConfig: how a container runs on this host; also the body of an update."""
 
+from dataclasses import replace
+
 from ....engine.values import UpdateContainer
 from ....model.containers import (
     DeviceMapping,
@@ -25,11 +27,35 @@ _IGNORED = (
     "BlkioDeviceWriteIOps",
     "CpuRealtimePeriod",
     "CpuRealtimeRuntime",
-    "StorageOpt",
     "VolumeDriver",
 )
 """Fields that Docker honours and we do not: a person who sets one is told."""
 
+_NULLABLE = (
+    "Binds",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice",
+    "CapAdd",
+    "CapDrop",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "PortBindings",
+    "SecurityOpt",
+    "Ulimits",
+    "VolumesFrom",
+)
+"""Lists and maps that `inspect` shows as null unless they were given."""
+
+_RUNTIMES = frozenset(("", "runc", "io.containerd.runc.v2"))
 _MINIMUM_MEMORY = 6 * 1024 * 1024
 
 
@@ -40,6 +66,11 @@ def parse_host_config(body: Fields) -> HostConfig:
     read_only_paths = body.optional_texts("ReadonlyPaths")
     rows, columns = _console_size(body)
     _refuse_device_requests(body)
+    _check_choices(body)
+    restart = body.child("RestartPolicy")
+    given_empty = body.given_empty(_NULLABLE)
+    if body.optional_flag("Init") is False:
+        given_empty += ("Init",)
     return HostConfig(
         binds=body.texts("Binds"),
         mounts=tuple(parse_mount(mount) for mount in body.children("Mounts")),
@@ -54,7 +85,7 @@ def parse_host_config(body: Fields) -> HostConfig:
         dns_options=body.texts("DnsOptions"),
         extra_hosts=body.texts("ExtraHosts"),
         sysctls=body.text_map("Sysctls"),
-        restart_policy=parse_restart_policy(body.child("RestartPolicy")),
+        restart_policy=parse_restart_policy(restart),
         auto_remove=body.flag("AutoRemove"),
         privileged=body.flag("Privileged"),
         cap_add=body.command("CapAdd") or (),
@@ -62,7 +93,7 @@ def parse_host_config(body: Fields) -> HostConfig:
         security_opt=body.texts("SecurityOpt"),
         read_only=body.flag("ReadonlyRootfs"),
         init=body.flag("Init"),
-        resources=parse_resources(body),
+        resources=_with_defaults(parse_resources(body)),
         ulimits=tuple(_parse_ulimit(item) for item in body.children("Ulimits")),
         devices=tuple(_parse_device(item) for item in body.children("Devices")),
         device_cgroup_rules=body.texts("DeviceCgroupRules"),
@@ -81,22 +112,38 @@ def parse_host_config(body: Fields) -> HostConfig:
         annotations=body.text_map("Annotations"),
         container_id_file=body.text("ContainerIDFile"),
         console_size=(rows, columns),
+        given_empty=given_empty if restart.text("Name") else (*given_empty, "RestartPolicy"),
     )
+
+
+def _with_defaults(resources: Resources) -> Resources:
+    """Return the limits of a new container: where memory alone is limited, there is as much swap again."""
+    if resources.memory > 0 and resources.memory_swap == 0:
+        resources = replace(resources, memory_swap=2 * resources.memory)
+    return resources if (resources.pids_limit or 0) > 0 else replace(resources, pids_limit=None)
 
 
 def unhonoured(body: Fields) -> tuple[str, ...]:
     """Return warnings for limits and options that are accepted and have no effect."""
-    return tuple(f"{name} is not supported and was ignored." for name in _IGNORED if body.raw(name))
+    warnings = [
+        f"{name} is not supported and was ignored."
+        for name in _IGNORED
+        if body.raw(name) and (name, body.raw(name)) != ("VolumeDriver", "local")
+    ]
+    if body.flag("OomKillDisable") and body.integer("Memory") <= 0:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, "
+            "this can result in the system running out of resources."
+        )
+    return tuple(warnings)
 
 
 def parse_resources(body: Fields) -> Resources:
     """Translate the limits, with Docker's checks of those that contradict each other."""
     memory = body.integer("Memory")
     swap = body.integer("MemorySwap")
-    if 0 < memory < _MINIMUM_MEMORY:
+    if memory and memory < _MINIMUM_MEMORY:
         raise InvalidRequest("Minimum memory limit allowed is 6MB")
-    if memory < 0:
-        raise InvalidRequest("invalid memory limit: it cannot be negative")
     if memory > 0 and 0 < swap < memory:
         raise InvalidRequest("Minimum memoryswap limit should be larger than memory limit, see usage")
     if memory == 0 and swap > 0:
@@ -131,8 +178,6 @@ def parse_resources(body: Fields) -> Resources:
 
 
 def _check_cpu(nano_cpus: int, quota: int, period: int) -> None:
-    if nano_cpus < 0:
-        raise InvalidRequest("invalid CPU limit: it cannot be negative")
     if nano_cpus and period:
         raise InvalidRequest("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if nano_cpus and quota:
@@ -214,6 +259,20 @@ def _refuse_device_requests(body: Fields) -> None:
         shown = " ".join(f"[{' '.join(map(str, entry))}]" for entry in lists if isinstance(entry, list))
         raise Unsupported(
             f"could not select device driver {quoted(request.text('Driver'))} with capabilities: [{shown}]"
+        )
+
+
+def _check_choices(body: Fields) -> None:
+    """Raise InvalidRequest for what there is no choice of here, in Docker's words."""
+    if (runtime := body.text("Runtime")) not in _RUNTIMES:
+        raise InvalidRequest(f"Unknown runtime specified {runtime}")
+    if (mode := body.text("CgroupnsMode")) not in ("", "host", "private"):
+        raise InvalidRequest(f"invalid cgroup namespace mode: {mode}")
+    if (isolation := body.text("Isolation")) not in ("", "default"):
+        raise InvalidRequest(f"Invalid isolation: {quoted(isolation)} - linux only supports 'default'")
+    if body.text_map("StorageOpt"):
+        raise InvalidRequest(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
         )
 
 

@@ -1,5 +1,7 @@
 """Containers as `inspect` and `ps` show them."""
 
+import posixpath
+from base64 import b64encode
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -9,12 +11,17 @@ from ....model.containers import ContainerState, ContainerStatus, Health, Health
 from ....model.ids import short
 from ....model.networks import Endpoint
 from ..routing import ApiVersion
+from ..streams import parse_detach_keys
 from . import Json
 from .host_config import render_config, render_host_config
 from .networks import render_endpoint
 from .times import human_duration, render_time, unix
 
 _NO_LEGACY_NETWORK: ApiVersion = (1, 52)
+_NO_PROGRAM = (126, 127)
+_DRIVER_OPTS_IN_LIST: ApiVersion = (1, 48)
+_PLAIN_MAC: ApiVersion = (1, 44)
+_LINKLESS = ("host", "none")
 _LEGACY_FIELDS = (
     "EndpointID",
     "Gateway",
@@ -31,6 +38,9 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
     """Return what `inspect` shows."""
     record = view.record
     path, args = _command(view)
+    # Docker makes these files for the first start, also for one that fails.
+    started = _was_tried(view)
+    files = view.files if started else {}
     document: Json = {
         "Id": record.id,
         "Created": render_time(record.created),
@@ -38,10 +48,10 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
         "Args": list(args),
         "State": render_state(view.state),
         "Image": record.image_id,
-        "ResolvConfPath": view.files.get("resolv.conf", ""),
-        "HostnamePath": view.files.get("hostname", ""),
-        "HostsPath": view.files.get("hosts", ""),
-        "LogPath": view.log_path,
+        "ResolvConfPath": files.get("resolv.conf", ""),
+        "HostnamePath": files.get("hostname", ""),
+        "HostsPath": files.get("hosts", ""),
+        "LogPath": view.log_path if started else "",
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
         "Driver": "overlay2",
@@ -50,14 +60,14 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(view.exec_ids) or None,
-        "HostConfig": render_host_config(record.host_config),
+        "HostConfig": render_host_config(record.host_config, version, record.name),
         "GraphDriver": {"Data": {"ID": record.id}, "Name": "overlay2"},
     }
     if size is not None:
         document["SizeRw"] = size.writable
         document["SizeRootFs"] = size.root
     return document | {
-        "Mounts": [render_mount_point(mount) for mount in record.mounts],
+        "Mounts": render_mounts(view),
         "Config": render_config(record.config),
         "NetworkSettings": render_network_settings(view, version),
     }
@@ -103,6 +113,13 @@ def _render_health(health: Health) -> Json:
     }
 
 
+def render_mounts(view: ContainerView) -> list[Json]:
+    """Return the mounts but those of `--tmpfs`, which HostConfig shows."""
+    host_config = view.record.host_config
+    own = {posixpath.normpath(path) for path in host_config.tmpfs}
+    return [render_mount_point(mount) for mount in view.record.mounts if mount.destination not in own]
+
+
 def render_mount_point(mount: MountPoint) -> Json:
     document: Json = {"Type": mount.type.value}
     if mount.name:
@@ -111,7 +128,8 @@ def render_mount_point(mount: MountPoint) -> Json:
     document["Destination"] = mount.destination
     if mount.type is MountType.VOLUME:
         document["Driver"] = mount.driver or "local"
-    return document | {"Mode": mount.mode, "RW": mount.read_write, "Propagation": mount.propagation}
+    mode = "" if mount.type is MountType.TMPFS else mount.mode
+    return document | {"Mode": mode, "RW": mount.read_write, "Propagation": mount.propagation}
 
 
 def render_network_settings(view: ContainerView, version: ApiVersion) -> Json:
@@ -121,12 +139,14 @@ def render_network_settings(view: ContainerView, version: ApiVersion) -> Json:
     sandbox = None if shares else view.sandbox
     networks = _render_networks(view, version)
     is_up = sandbox is not None and sandbox.active
+    was_up = _was_tried(view)
     document: Json = {}
     if version < _NO_LEGACY_NETWORK:
         document["Bridge"] = ""
     document |= {
-        "SandboxID": sandbox.id if sandbox and is_up else "",
-        "SandboxKey": sandbox.netns if sandbox and is_up else "",
+        # What it was stays after the end, as in Docker.
+        "SandboxID": sandbox.id if sandbox and (is_up or was_up) else "",
+        "SandboxKey": sandbox.netns if sandbox and (is_up or was_up) else "",
         "Ports": {} if shares else _render_ports(view),
     }
     if version < _NO_LEGACY_NETWORK:
@@ -147,10 +167,15 @@ def _render_networks(view: ContainerView, version: ApiVersion) -> dict[str, Json
     record = view.record
     if record.host_config.network_mode.startswith("container:"):
         return {}
-    extra: tuple[str, ...] = (short(record.id),)
-    if record.config.hostname and record.config.hostname not in extra:
+    was_up = _was_tried(view)
+    extra: tuple[str, ...] = (short(record.id),) if was_up else ()
+    if was_up and record.config.hostname and record.config.hostname not in extra:
         extra += (record.config.hostname,)
+    mode = record.host_config.network_mode
     networks = {}
+    if mode in _LINKLESS and not record.attachments:
+        # On these a container has no endpoint of ours, but it is on them.
+        networks[mode] = _render_linkless(view, version)
     for attachment in record.attachments:
         network_id = view.network_ids.get(attachment.network, "")
         endpoint = _endpoint_of(view, attachment, network_id)
@@ -158,9 +183,32 @@ def _render_networks(view: ContainerView, version: ApiVersion) -> dict[str, Json
         is_default = name == "bridge"  # the default network has no aliases
         running = endpoint if view.sandbox and view.sandbox.active else None
         networks[name] = render_endpoint(
-            attachment, running, network_id, version, () if is_default else extra
+            attachment,
+            running,
+            network_id if endpoint and was_up else "",
+            version,
+            () if is_default else extra,
         )
+        if endpoint is None or not was_up:
+            mac_address = attachment.settings.mac_address
+            is_the_containers = version < _PLAIN_MAC and mac_address == record.config.mac_address
+            networks[name]["MacAddress"] = "" if is_the_containers else mac_address
     return networks
+
+
+def _was_tried(view: ContainerView) -> bool:
+    """Say whether a container was started, or would have been, had there been such a program."""
+    return view.record.state.started_at is not None or view.record.state.exit_code in _NO_PROGRAM
+
+
+def _render_linkless(view: ContainerView, version: ApiVersion) -> Json:
+    mode = view.record.host_config.network_mode
+    document = render_endpoint(Attachment(mode), None, "", version)
+    if view.record.state.started_at:
+        document["NetworkID"] = view.network_ids.get(mode, "")
+    if view.state.is_running:
+        document["EndpointID"] = view.record.id[::-1]  # made up, as in the network's own list
+    return document
 
 
 def _endpoint_of(view: ContainerView, attachment: Attachment, network_id: str) -> Endpoint | None:
@@ -204,8 +252,8 @@ def render_container_entry(
         "Ports": render_entry_ports(view),
     }
     if size is not None:
-        document["SizeRw"] = size.writable
-        document["SizeRootFs"] = size.root
+        sizes = {"SizeRw": size.writable, "SizeRootFs": size.root}
+        document |= {name: value for name, value in sizes.items() if value}
     host: Json = {"NetworkMode": record.host_config.network_mode}
     if record.host_config.annotations:
         host["Annotations"] = record.host_config.annotations
@@ -214,9 +262,19 @@ def render_container_entry(
         "State": record.state.status.value,
         "Status": status_text(record.state, now),
         "HostConfig": host,
-        "NetworkSettings": {"Networks": _render_networks(view, version)},
-        "Mounts": [render_mount_point(mount) for mount in record.mounts],
+        "NetworkSettings": {"Networks": _render_entry_networks(view, version)},
+        "Mounts": render_mounts(view),
     }
+
+
+def _render_entry_networks(view: ContainerView, version: ApiVersion) -> dict[str, Json]:
+    """Return the networks as the list shows them: addresses, but not what the names are."""
+    networks = _render_networks(view, version)
+    for document in networks.values():
+        document |= {"Aliases": None, "Links": None}
+        if version < _DRIVER_OPTS_IN_LIST:
+            document["DriverOpts"] = None
+    return networks
 
 
 def _shown_command(view: ContainerView) -> str:
@@ -295,8 +353,8 @@ def render_exec(view: ExecView) -> Json:
         "OpenStdin": config.attach_stdin,
         "OpenStderr": config.attach_stderr,
         "OpenStdout": config.attach_stdout,
-        "CanRemove": view.exit_code is not None,
+        "CanRemove": False,
         "ContainerID": view.container_id,
-        "DetachKeys": config.detach_keys,
+        "DetachKeys": b64encode(parse_detach_keys(config.detach_keys)).decode() if config.detach_keys else "",
         "Pid": view.pid,
     }

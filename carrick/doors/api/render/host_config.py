@@ -12,6 +12,7 @@ from ....model.containers import (
     MountType,
     PortBinding,
 )
+from ..routing import MAX_VERSION, ApiVersion
 from . import Json
 
 NANOSECONDS = 10**9
@@ -30,11 +31,13 @@ MASKED_PATHS = (
     "/sys/devices/virtual/powercap",
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NO_KERNEL_MEMORY: ApiVersion = (1, 42)
 _DEFAULT_SHM = 64 * 1024 * 1024
 
 
-def _or_null(items: Iterable[Any]) -> list[Any] | None:
-    return list(items) or None
+def _or_null(items: Iterable[Any], name: str = "", given_empty: tuple[str, ...] = ()) -> list[Any] | None:
+    """Return a list; null for an empty one, unless it was given as such under `name`."""
+    return list(items) or ([] if name in given_empty else None)
 
 
 def _listed(items: tuple[str, ...] | None) -> list[str] | None:
@@ -56,7 +59,7 @@ def render_config(config: ContainerConfig) -> Json:
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,
-        "Env": list(config.env),
+        "Env": _or_null(config.env),
         "Cmd": _listed(config.cmd),
     }
     if config.healthcheck:
@@ -65,8 +68,8 @@ def render_config(config: ContainerConfig) -> Json:
         "Image": config.image,
         "Volumes": {path: {} for path in config.volumes} or None,
         "WorkingDir": config.working_dir,
-        "Entrypoint": _listed(config.entrypoint),
-        "OnBuild": _or_null(config.on_build),
+        "Entrypoint": _or_null(config.entrypoint or (), "Entrypoint", config.given_empty),
+        "OnBuild": _or_null(config.on_build, "OnBuild", config.given_empty),
         "Labels": config.labels,
     }
     if config.network_disabled:
@@ -127,43 +130,50 @@ def render_port_bindings(bindings: Iterable[PortBinding]) -> dict[str, list[Json
     return document
 
 
-def render_host_config(config: HostConfig) -> Json:
-    """Return a HostConfig with every field of Docker's, in its order."""
+def render_host_config(config: HostConfig, version: ApiVersion = MAX_VERSION, name: str = "") -> Json:
+    """Return a HostConfig with all of Docker's fields, in its order; `name` is the container's, for links."""
+    given_empty = config.given_empty
+    name_left_open = "RestartPolicy" in given_empty and not config.restart_policy.maximum_retries
+
+    def listed(name: str, items: Iterable[Any]) -> list[Any] | None:
+        return _or_null(items, name, given_empty)
+
     document: Json = {
-        "Binds": _or_null(config.binds),
+        "Binds": listed("Binds", config.binds),
         "ContainerIDFile": config.container_id_file,
         "LogConfig": {"Type": config.log_config.driver, "Config": config.log_config.options},
         "NetworkMode": config.network_mode,
-        "PortBindings": render_port_bindings(config.port_bindings),
+        "PortBindings": render_port_bindings(config.port_bindings)
+        or ({} if "PortBindings" in given_empty else None),
         "RestartPolicy": {
-            "Name": config.restart_policy.name.value,
+            "Name": "" if name_left_open else config.restart_policy.name.value,
             "MaximumRetryCount": config.restart_policy.maximum_retries,
         },
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
-        "VolumesFrom": _or_null(config.volumes_from),
+        "VolumesFrom": listed("VolumesFrom", config.volumes_from),
         "ConsoleSize": list(config.console_size),
     }
     if config.annotations:
         document["Annotations"] = config.annotations
     document |= {
-        "CapAdd": _or_null(config.cap_add),
-        "CapDrop": _or_null(config.cap_drop),
+        "CapAdd": listed("CapAdd", config.cap_add),
+        "CapDrop": listed("CapDrop", config.cap_drop),
         "CgroupnsMode": config.cgroupns_mode or "private",
-        "Dns": list(config.dns),
-        "DnsOptions": list(config.dns_options),
-        "DnsSearch": list(config.dns_search),
-        "ExtraHosts": _or_null(config.extra_hosts),
-        "GroupAdd": _or_null(config.group_add),
+        "Dns": listed("Dns", config.dns),
+        "DnsOptions": listed("DnsOptions", config.dns_options),
+        "DnsSearch": listed("DnsSearch", config.dns_search),
+        "ExtraHosts": listed("ExtraHosts", config.extra_hosts),
+        "GroupAdd": listed("GroupAdd", config.group_add),
         "IpcMode": config.ipc_mode or "private",
         "Cgroup": "",
-        "Links": _or_null(config.links),
+        "Links": _or_null(_shown_link(link, name) for link in config.links),
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": config.pid_mode,
         "Privileged": config.privileged,
         "PublishAllPorts": config.publish_all_ports,
         "ReadonlyRootfs": config.read_only,
-        "SecurityOpt": _or_null(config.security_opt),
+        "SecurityOpt": listed("SecurityOpt", config.security_opt or _label_options(config)),
     }
     if config.tmpfs:
         document["Tmpfs"] = config.tmpfs
@@ -176,54 +186,78 @@ def render_host_config(config: HostConfig) -> Json:
         document["Sysctls"] = config.sysctls
     document["Runtime"] = "runc"
     document["Isolation"] = ""
-    document |= _render_resources(config)
+    document |= _render_resources(config, version)
     if config.mounts:
         document["Mounts"] = [_render_mount(mount) for mount in config.mounts]
     masked, read_only = config.masked_paths, config.readonly_paths
     if config.privileged:
-        masked, read_only = masked or (), read_only or ()
-    document["MaskedPaths"] = list(MASKED_PATHS if masked is None else masked) or None
-    document["ReadonlyPaths"] = list(READONLY_PATHS if read_only is None else read_only) or None
-    if config.init:
-        document["Init"] = True
+        document |= {"MaskedPaths": _or_null(masked or ()), "ReadonlyPaths": _or_null(read_only or ())}
+    else:
+        document["MaskedPaths"] = list(MASKED_PATHS if masked is None else masked)
+        document["ReadonlyPaths"] = list(READONLY_PATHS if read_only is None else read_only)
+    if config.init or "Init" in given_empty:
+        document["Init"] = config.init
     return document
 
 
-def _render_resources(config: HostConfig) -> Json:
+def _label_options(config: HostConfig) -> tuple[str, ...]:
+    """What Docker adds for a container that shares the host's processes: no label of SELinux."""
+    shares = config.privileged or "host" in (config.pid_mode, config.ipc_mode)
+    return ("label=disable",) if shares and "SecurityOpt" not in config.given_empty else ()
+
+
+def _shown_link(link: str, name: str) -> str:
+    target, _, alias = link.partition(":")
+    target = target.removeprefix("/")
+    return f"/{target}:/{name}/{alias or target}"
+
+
+def _render_resources(config: HostConfig, version: ApiVersion) -> Json:
     limits = config.resources
-    return {
+
+    def listed(name: str, items: Iterable[Any] = ()) -> list[Any] | None:
+        return _or_null(items, name, config.given_empty)
+
+    kernel_memory = {"KernelMemory": 0, "KernelMemoryTCP": 0} if version < _NO_KERNEL_MEMORY else {}
+    return kernel_memory | {
         "CpuShares": limits.cpu_shares,
         "Memory": limits.memory,
         "NanoCpus": limits.nano_cpus,
         "CgroupParent": config.cgroup_parent,
         "BlkioWeight": limits.blkio_weight,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        "BlkioWeightDevice": listed("BlkioWeightDevice"),
+        "BlkioDeviceReadBps": listed("BlkioDeviceReadBps"),
+        "BlkioDeviceWriteBps": listed("BlkioDeviceWriteBps"),
+        "BlkioDeviceReadIOps": listed("BlkioDeviceReadIOps"),
+        "BlkioDeviceWriteIOps": listed("BlkioDeviceWriteIOps"),
         "CpuPeriod": limits.cpu_period,
         "CpuQuota": limits.cpu_quota,
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
         "CpusetCpus": limits.cpuset_cpus,
         "CpusetMems": limits.cpuset_mems,
-        "Devices": [
-            {
-                "PathOnHost": device.host_path,
-                "PathInContainer": device.container_path,
-                "CgroupPermissions": device.permissions,
-            }
-            for device in config.devices
-        ],
-        "DeviceCgroupRules": _or_null(config.device_cgroup_rules),
-        "DeviceRequests": None,
+        "Devices": listed(
+            "Devices",
+            (
+                {
+                    "PathOnHost": device.host_path,
+                    "PathInContainer": device.container_path,
+                    "CgroupPermissions": device.permissions,
+                }
+                for device in config.devices
+            ),
+        ),
+        "DeviceCgroupRules": listed("DeviceCgroupRules", config.device_cgroup_rules),
+        "DeviceRequests": listed("DeviceRequests"),
         "MemoryReservation": limits.memory_reservation,
         "MemorySwap": limits.memory_swap,
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,
         "PidsLimit": limits.pids_limit,
-        "Ulimits": [{"Name": item.name, "Hard": item.hard, "Soft": item.soft} for item in config.ulimits],
+        "Ulimits": listed(
+            "Ulimits",
+            ({"Name": item.name, "Hard": item.hard, "Soft": item.soft} for item in config.ulimits),
+        ),
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
@@ -246,7 +280,9 @@ def _render_mount(mount: Mount) -> Json:
         }
         name = "BindOptions"
     elif mount.type is MountType.VOLUME:
-        driver = {"Name": mount.driver, "Options": mount.driver_options} if mount.driver else None
+        driver: Json = {"Name": mount.driver} if mount.driver else {}
+        if mount.driver_options:
+            driver["Options"] = mount.driver_options
         options = {
             "NoCopy": mount.no_copy,
             "Labels": mount.labels,

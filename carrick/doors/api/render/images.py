@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from ....host.runtime.api import ImageRemoval, Progress
+from ....host.runtime.api import (
+    ImageRemoval,
+    Platform,
+    Progress,
+    PushResult,
+    RemoteImage,
+    SearchResult,
+)
 from ....model.containers import Image, ImageHistory
 from ..errors import ErrorReply
 from ..routing import ApiVersion
@@ -40,6 +47,10 @@ def render_image(image: Image, version: ApiVersion) -> Json:
         "Parent": "",
         "Comment": image.comment,
         "Created": render_time(image.created),
+        # Docker dropped these two with 1.45. docker-compose 1 speaks the newest version all the same, and
+        # recreates no container without them.
+        "Container": "",
+        "ContainerConfig": render_image_config(image.config),
         "DockerVersion": "",
         "Author": image.author,
         "Config": render_image_config(image.config),
@@ -90,16 +101,53 @@ def render_progress(progress: Progress) -> Json:
             detail["total"] = progress.total
         document["progressDetail"] = detail
         document["progress"] = progress_bar(progress.current, progress.total)
-    elif progress.id:
+    elif progress.id and not progress.is_heading:
         document["progressDetail"] = {}
     if progress.id:
         document["id"] = progress.id
     return document
 
 
+def render_pushed(result: PushResult) -> Json:
+    """Return the line that ends a push for programs to read."""
+    aux = {"Tag": result.tag, "Digest": result.digest, "Size": result.size}
+    return {"progressDetail": {}, "aux": aux}
+
+
+def render_remote(image: RemoteImage) -> Json:
+    """Return what a registry has under a name."""
+    return {
+        "Descriptor": {"mediaType": image.media_type, "digest": image.digest, "size": image.size},
+        "Platforms": [_render_platform(platform) for platform in image.platforms],
+    }
+
+
+def _render_platform(platform: Platform) -> Json:
+    optional = {
+        "os.version": platform.os_version,
+        "os.features": list(platform.os_features),
+        "variant": platform.variant,
+    }
+    return {
+        "architecture": platform.architecture,
+        "os": platform.os,
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def render_search_result(result: SearchResult) -> Json:
+    return {
+        "star_count": result.stars,
+        "is_official": result.is_official,
+        "name": result.name,
+        "is_automated": result.is_automated,
+        "description": result.description,
+    }
+
+
 def render_late_failure(reply: ErrorReply) -> Mapping[str, object]:
     """Return the line that ends a stream whose status was sent as 200 before the failure."""
-    return {"errorDetail": {"code": reply.status, "message": reply.message}, "error": reply.message}
+    return {"errorDetail": {"message": reply.message}, "error": reply.message}
 
 
 def progress_bar(current: int, total: int) -> str:

@@ -18,7 +18,9 @@ def render_stats(
         "preread": render_time(previous.read_at) if previous else ZERO,
         "pids_stats": {"current": stats.pids_current}
         | ({"limit": stats.pids_limit} if stats.pids_limit else {}),
-        "blkio_stats": _render_block(stats.block_bytes, stats.block_operations),
+        "blkio_stats": _render_block(
+            stats.block_bytes, stats.block_operations, others=[] if stats.memory_max_usage else None
+        ),
         "num_procs": 0,
         "storage_stats": {},
         "cpu_stats": _render_cpu(stats),
@@ -95,7 +97,13 @@ def _render_network(item: NetworkCounters) -> Json:
     }
 
 
-def _render_block(moved: Iterable[BlockCounter] | None, operations: Iterable[BlockCounter] | None) -> Json:
+def _render_block(
+    moved: Iterable[BlockCounter] | None,
+    operations: Iterable[BlockCounter] | None,
+    others: list[Json] | None = None,
+) -> Json:
+    """Return the counters; `others` stands for those that only cgroup v1 has, and nobody fills."""
+
     def entries(counters: Iterable[BlockCounter] | None) -> list[Json] | None:
         if counters is None:
             return None
@@ -107,10 +115,10 @@ def _render_block(moved: Iterable[BlockCounter] | None, operations: Iterable[Blo
     return {
         "io_service_bytes_recursive": entries(moved),
         "io_serviced_recursive": entries(operations),
-        "io_queue_recursive": None,
-        "io_service_time_recursive": None,
-        "io_wait_time_recursive": None,
-        "io_merged_recursive": None,
-        "io_time_recursive": None,
-        "sectors_recursive": None,
+        "io_queue_recursive": others,
+        "io_service_time_recursive": others,
+        "io_wait_time_recursive": others,
+        "io_merged_recursive": others,
+        "io_time_recursive": others,
+        "sectors_recursive": others,
     }

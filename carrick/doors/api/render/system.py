@@ -11,6 +11,10 @@ from ..routing import MAX_VERSION, MIN_VERSION, ApiVersion, version_text
 from . import Json
 from .times import render_time
 
+_NAMED_OPTIONS: ApiVersion = (1, 25)
+_KERNEL_MEMORY_GONE: ApiVersion = (1, 42)
+_CDI: ApiVersion = (1, 46)
+_BRIDGE_FILTERS_GONE: ApiVersion = (1, 50)
 _NO_LEGACY_EVENT: ApiVersion = (1, 52)
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -45,9 +49,35 @@ def render_version(info: SystemInfo, release: str) -> Json:
 
 
 def render_info(
-    info: SystemInfo, containers: Sequence[ContainerView], images: int, release: str, now: datetime
+    info: SystemInfo,
+    containers: Sequence[ContainerView],
+    images: int,
+    release: str,
+    now: datetime,
+    version: ApiVersion = MAX_VERSION,
 ) -> Json:
     """Return what `info` shows, counts included."""
+    document = _render_info(info, containers, images, release, now)
+    if version < _BRIDGE_FILTERS_GONE:
+        document |= {"BridgeNfIptables": True, "BridgeNfIp6tables": True}
+        document["RegistryConfig"] |= {
+            "AllowNondistributableArtifactsCIDRs": [],
+            "AllowNondistributableArtifactsHostnames": [],
+        }
+        for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+            document[name] |= {"Expected": ""}
+    if version < _KERNEL_MEMORY_GONE:
+        document |= {"KernelMemory": True, "KernelMemoryTCP": True}
+    if version < _CDI:
+        del document["CDISpecDirs"]
+    if version < _NAMED_OPTIONS:
+        document["SecurityOptions"] = ["seccomp"]
+    return document
+
+
+def _render_info(
+    info: SystemInfo, containers: Sequence[ContainerView], images: int, release: str, now: datetime
+) -> Json:
     states = Counter(view.state.status for view in containers)
     running = states[ContainerStatus.RUNNING] + states[ContainerStatus.RESTARTING]
     paused = states[ContainerStatus.PAUSED]
@@ -149,7 +179,7 @@ def render_event(event: Event, version: ApiVersion) -> Json:
     """Return an event, with the legacy fields that containers and images have in older versions."""
     document: Json = {}
     if version < _NO_LEGACY_EVENT and event.type in ("container", "image"):
-        document = {"status": event.action, "id": event.actor_id}
+        document = {"status": event.action} | ({"id": event.actor_id} if event.actor_id else {})
         if event.type == "container" and "image" in event.attributes:
             document["from"] = event.attributes["image"]
     return document | {

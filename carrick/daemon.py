@@ -18,8 +18,10 @@ from uuid import uuid4
 from . import __version__
 from .domains.dns.protocol import Change, Codec, Done, Refused, Reply, Request, Snapshot, Update
 from .doors.api.server import ApiServer
+from .doors.node.server import NodeServer
 from .drivers.registry import load_drivers
 from .engine.clock import SystemClock
+from .engine.cluster.values import Admitted
 from .engine.engine import CarrickEngine
 from .engine.names import NameService
 from .host import processes
@@ -31,8 +33,10 @@ from .host.resolver.control import ResolverClient
 from .host.runtime.images import LocalImageStore
 from .host.runtime.layout import Layout
 from .host.runtime.local import LocalRuntime, Programs
+from .host.runtime.registry import RegistryClient, RegistrySettings
 from .host.runtime.volumes import LocalVolumeStore
 from .host.store.sqlite import SqliteStore
+from .model.cluster import ClusterSettings
 from .model.errors import CarrickError, InvalidRequest
 
 _log = logging.getLogger("carrickd")
@@ -65,6 +69,31 @@ class _ResolverLink:
         if isinstance(reply, Done):
             for sandbox, problem in reply.problems.items():
                 _log.warning("names of sandbox %s: %s", sandbox[:12], problem)
+
+
+class _NodeDoor:
+    """The node API, which serves while this host is in a cluster."""
+
+    def __init__(self, engine: CarrickEngine) -> None:
+        self._engine = engine
+        self._server: NodeServer | None = None
+        engine.cluster.on_member = self.follow
+        engine.cluster.on_renewed = self._reload
+
+    async def follow(self, settings: ClusterSettings | None) -> None:
+        """Begin to serve, or with None end it."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+        if settings is not None:
+            joining = self._engine.joining
+            server = NodeServer(self._engine.cluster, joining.identity, joining.listen(settings))
+            await server.start()
+            self._server = server
+
+    async def _reload(self, admitted: Admitted) -> None:
+        if self._server is not None:
+            self._server.reload()
 
 
 def _host_id(state_dir: Path) -> str:
@@ -107,7 +136,11 @@ async def run(config: Config, *, supervise: bool = True) -> None:
 
     kernel = LinuxKernel()
     holder = PortHolderClient(config.run_dir / PORTS_SOCKET, on_connect=lambda: _sync_ports(engine, holder))
-    images = LocalImageStore(config.state_dir / "images")
+    registries = RegistryClient(
+        RegistrySettings(config.insecure_registries, config.registry_certificates),
+        user_agent=f"carrick/{__version__}",
+    )
+    images = LocalImageStore(config.state_dir / "images", registries=registries)
     volumes = LocalVolumeStore(config.state_dir / "volumes")
     runtime = LocalRuntime(
         Layout(config.state_dir, config.run_dir / "runtime"),
@@ -135,6 +168,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
         monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
         server = ApiServer(engine, config.socket_path, group=config.group)
+        node_door = _NodeDoor(engine)
         companions = _companions(config) if supervise else []
 
         async with asyncio.TaskGroup() as tasks:
@@ -159,6 +193,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
                 _notify_systemd("STOPPING=1")
                 monitor.stop()
                 await server.stop()
+                await node_door.follow(None)
             for task in owned:
                 task.cancel()
         await holder.close()

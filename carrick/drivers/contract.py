@@ -8,12 +8,17 @@ Drivers are found through the entry-point group `carrick.drivers`; docs/how-to/w
 whole one. Every driver passes `tests/contract/test_driver_contract.py`.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from ..domains.firewall import NetworkRules
+from ..domains.overlay.fdb import Fdb
+from ..domains.overlay.neighbours import Neighbours
+from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint
+from ..model.ids import NetworkId
 from ..model.networks import Endpoint, Network, Sandbox, Scope
-from ..model.steps import NamespaceState, Plan
+from ..model.steps import NamespaceState, Plan, WireguardDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,43 @@ class DriverCapabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What a driver sees of the cluster that this host is in.
+
+    `nodes` are all of them, this one (`me`) too. `blocks` are the confirmed ones, `endpoints` those of other
+    nodes by their key, both by network.
+    """
+
+    me: NodeRecord
+    nodes: Mapping[NodeId, NodeRecord] = field(default_factory=dict)
+    blocks: Mapping[NetworkId, tuple[Block, ...]] = field(default_factory=dict)
+    endpoints: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRows:
+    """What stands in the tables of one link: its FDB and its neighbours."""
+
+    fdb: Fdb = field(default_factory=dict)
+    neighbours: Neighbours = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HostView:
     """What a driver sees of the host: its links and routes, and what this daemon calls itself.
 
     `table` is the daemon's name and that of its nftables tables. `mtu` is that of the route that traffic to
-    the outside takes.
+    the outside takes. `cluster` is None on a host that is in none. `rows` are those of the links that a
+    spanning driver asked for (`Spanning.tunnels`). `wireguard` is the node's WireGuard device, None if it
+    cannot have one.
     """
 
     state: NamespaceState = field(default_factory=NamespaceState)
     table: str = "carrick"
     mtu: int = 1500
+    cluster: ClusterView | None = None
+    rows: Mapping[str, LinkRows] = field(default_factory=dict)
+    wireguard: WireguardDevice | None = None
 
     @property
     def mark(self) -> str:
@@ -110,3 +142,28 @@ class Announcing(Protocol):
     """An extra ability of a driver: to say how a network's addresses are announced."""
 
     def announcements(self, network: Network) -> Announcements: ...
+
+
+@runtime_checkable
+class Spanning(Protocol):
+    """An extra ability of a driver whose networks reach other hosts (scope global).
+
+    `plan_network` of such a driver plans what leads to the others as well, from `HostView.cluster`.
+    """
+
+    def tunnels(self, network: Network) -> tuple[str, ...]:
+        """Return the links whose rows `plan_network` compares; they need not exist."""
+        ...
+
+    def plan_change(
+        self,
+        network: Network,
+        put: Iterable[RemoteEndpoint],
+        gone: Iterable[RemoteEndpoint],
+        host: HostView,
+    ) -> Plan:
+        """Return the steps for endpoints that came, changed or went elsewhere, without comparing rows.
+
+        `host.cluster` shows the cluster as it is after the change. Hot: nothing is read for it.
+        """
+        ...

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from ..domains.ipam import (
+    Address,
     Allocator,
     Lease,
     LeaseChange,
+    LeaseKind,
     Pool,
     PoolFull,
     PoolId,
     PoolState,
+    Prefix,
     complete_pool,
 )
 from ..model.errors import Failed, InvalidRequest, NotFound
@@ -104,6 +107,80 @@ class Addresses:
             identifier = pool_id(network.id, config.version)
             self._allocators.pop(identifier, None)
             transaction.write.gone_pools.append(identifier)
+
+    # Blocks of a cluster's networks ------------------------------------------------------------
+
+    def exclusively(self) -> asyncio.Lock:
+        """Return the lock under which all addresses are given."""
+        return self._lock
+
+    def limit(self, network: Network, version: int, blocks: tuple[Prefix, ...]) -> None:
+        """Give addresses of a network from these blocks alone from now on."""
+        allocator = self._allocators.get(pool_id(network.id, version))
+        if allocator is not None:
+            allocator.limit_to(blocks)
+
+    def adopt(self, network: Network) -> None:
+        """Make the allocators of a network that another node created, of no block yet."""
+        for config in network.pools:
+            identifier = pool_id(network.id, config.version)
+            if identifier not in self._allocators:
+                allocator = Allocator(Pool.of(identifier, config, label=f"{network.name} ({network.id})"))
+                allocator.apply(allocator.plan_setup())
+                allocator.limit_to(())
+                self._allocators[identifier] = allocator
+
+    def in_use(self, network: Network, blocks: Iterable[Prefix]) -> dict[str, int]:
+        """Count the leases that containers have in each of a network's blocks."""
+        wanted = tuple(blocks)
+        found = dict.fromkeys((str(block) for block in wanted), 0)
+        for config in network.pools:
+            allocator = self._allocators.get(pool_id(network.id, config.version))
+            for lease in allocator.leases() if allocator else ():
+                if not lease.is_active or lease.kind in (LeaseKind.GATEWAY, LeaseKind.AUXILIARY):
+                    continue
+                for block in wanted:
+                    if lease.address in block:
+                        found[str(block)] += 1
+        return found
+
+    def is_ours(self, network: Network, address: str) -> bool:
+        """Tell whether an address is in a block of ours."""
+        parsed = ip_address(address)
+        allocator = self._allocators.get(pool_id(network.id, parsed.version))
+        return allocator is not None and allocator.pool.is_ours(parsed)
+
+    @staticmethod
+    def parse(address: str) -> Address | None:
+        """Return an address that was asked for, None if none was. InvalidRequest if it is none."""
+        if not address:
+            return None
+        try:
+            return ip_address(address)
+        except ValueError as error:
+            raise InvalidRequest(f"invalid endpoint settings:\ninvalid IP address: {address}") from error
+
+    async def release_foreign(self, network: Network, version: int, owner: str) -> None:
+        """End an owner's lease of an address that is in no block of ours any more."""
+        allocator = self._allocators.get(pool_id(network.id, version))
+        lease = allocator.lease_of(owner) if allocator else None
+        if allocator is None or lease is None or allocator.pool.is_ours(lease.address):
+            return
+        async with self.transaction(Write()) as transaction:
+            now = self._clock.now_ns() / 1e9
+            transaction.add(allocator, allocator.plan_release(lease.address, lease.sequence, now=now))
+
+    def needs_block(self, network: Network, version: int, owner: str, asked: str) -> bool:
+        """Tell whether an owner's address needs a block that is not ours yet."""
+        allocator = self._allocators.get(pool_id(network.id, version))
+        if allocator is None or allocator.pool.blocks is None:
+            return False
+        lease = allocator.lease_of(owner)
+        if lease is not None:
+            return not allocator.pool.is_ours(lease.address)
+        if asked:
+            return not allocator.pool.is_ours(ip_address(asked))
+        return allocator.usage().available <= 0
 
     def usage(self, network: Network) -> tuple[PoolUse, ...]:
         uses = []

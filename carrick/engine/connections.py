@@ -1,15 +1,21 @@
 """Connect containers to networks and disconnect them, running or not, in Docker's words."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
-from ..model.errors import Denied, Failed, InvalidRequest, NotFound
-from ..model.networks import EndpointSettings, Network, Sandbox
+from ..model.cluster import Block
+from ..model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound
+from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from .checks import check_settings
 from .events import EventBus
 from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
 from .values import Attachment, ContainerRecord
+
+_log = logging.getLogger(__name__)
 
 
 class ConnectionService:
@@ -36,8 +42,9 @@ class ConnectionService:
                 await self._ports.follow(sandbox, after)
                 self._emit(record, network, "connect")
                 return
-            kept = tuple(item for item in record.attachments if not self._names(item, network))
-            record = replace(record, attachments=(*kept, Attachment(network.name, settings)))
+            if any(self._names(item, network) for item in record.attachments):
+                return  # as Docker does, without a word
+            record = replace(record, attachments=(*record.attachments, Attachment(network.name, settings)))
             write = Write(containers=[record])
             if sandbox is None:
                 await self._state.save(write)
@@ -51,7 +58,7 @@ class ConnectionService:
         except NotFound:
             if force:
                 # Endpoints here live and die with their containers: there is nothing left to remove.
-                return
+                raise NotFound(f"endpoint {container} not found") from None
             raise
         if network.driver == "host":
             raise InvalidRequest(
@@ -75,6 +82,48 @@ class ConnectionService:
                 return
             kept = tuple(item for item in record.attachments if not self._names(item, network))
             await self._state.save(Write(containers=[replace(record, attachments=kept)]))
+
+    async def readdress(self, lost: Sequence[Block]) -> None:
+        """Give endpoints new addresses whose block another node has by now.
+
+        One that was asked for by number is asked for again, and if it cannot be had, any will do: a container
+        without its address is better off than one without a network.
+        """
+        for block in lost:
+            for sandbox, position in self._state.endpoints_on(block.network_id):
+                endpoint = sandbox.endpoints[position]
+                addresses = filter(None, (endpoint.ipv4_address, endpoint.ipv6_address))
+                if not any(ip_address(item) in block.network for item in addresses):
+                    continue
+                try:
+                    await self._move(sandbox, endpoint)
+                except CarrickError as error:
+                    _log.error("container %s: no new address: %s", sandbox.container_id[:12], error)
+
+    async def _move(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
+        record = self._state.find_container(sandbox.container_id)
+        network = self._state.networks[endpoint.network_id]
+        async with self._state.lock(record.id):
+            current = self._state.sandboxes.get(sandbox.id)
+            if current is None or endpoint not in current.endpoints:
+                return
+            if not current.active:
+                await self._sandboxes.drop_endpoint(record, current, endpoint)
+                kept = self._state.find_container(record.id)
+                wish = Attachment(network.name, endpoint.settings)
+                await self._state.save(
+                    Write(containers=[replace(kept, attachments=(*kept.attachments, wish))])
+                )
+                return
+            after = await self._sandboxes.disconnect(record, current, endpoint)
+            record = self._state.find_container(record.id)
+            try:
+                moved = await self._sandboxes.connect(record, after, network, endpoint.settings)
+            except CarrickError:
+                any_address = replace(endpoint.settings, ipv4_address="", ipv6_address="")
+                moved = await self._sandboxes.connect(record, after, network, any_address)
+            await self._ports.follow(current, moved)
+        _log.warning("container %s has a new address on network %s", record.name, network.name)
 
     def _own_sandbox(self, record: ContainerRecord) -> Sandbox | None:
         sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
@@ -100,13 +149,13 @@ def _check_connectable(record: ContainerRecord, network: Network) -> None:
             "container sharing network namespace with another container or host cannot be connected to any "
             "other network"
         )
+    if network.config_only:
+        raise Denied("cannot create endpoint on configuration-only network")
     if mode == "none" or network.driver == "null":
         raise InvalidRequest(
             "container cannot be connected to multiple networks with one of the networks in private (none) "
             "mode"
         )
-    if network.config_only:
-        raise Denied("cannot create endpoint on configuration-only network")
     if record.state.status in {"removing", "dead"}:
         raise Failed(
             f"Container {record.id} is marked for removal and cannot be connected or disconnected to the "

@@ -27,16 +27,17 @@ from ..model.networks import Sandbox
 from . import filters as filtering
 from .checks import check_container, check_settings
 from .clock import Clock, as_datetime, new_id
-from .events import EventBus
+from .events import EventBus, emit_container
 from .execs import ExecService
-from .lifecycle import Lifecycle, emit_container
-from .mounts import MountResolver
+from .lifecycle import Lifecycle
+from .limits import check_limits, check_resources
+from .mounts import MountResolver, targets_without_copy
 from .naming import check_name, choose_name
+from .policies import parse_signal
 from .ports import PortService
 from .sandboxes import SandboxService
 from .state import State, Write
 from .surroundings import Surroundings
-from .tasks import TaskOwner
 from .values import (
     Attachment,
     ContainerRecord,
@@ -66,9 +67,9 @@ class ContainerService:
         sandboxes: SandboxService,
         surroundings: Surroundings,
         ports: PortService,
+        execs: ExecService,
         events: EventBus,
         clock: Clock,
-        tasks: TaskOwner,
     ) -> None:
         self._state = state
         self._runtime = runtime
@@ -80,8 +81,8 @@ class ContainerService:
         self._ports = ports
         self._events = events
         self._clock = clock
-        self._mounts = MountResolver(volumes, state.find_container)
-        self._execs = ExecService(state, runtime, events, tasks)
+        self._mounts = MountResolver(volumes, state.find_container, events)
+        self._execs = execs
         self._coming: dict[str, ContainerId] = {}
         lifecycle.remove_when_ended = self._remove_ended
 
@@ -95,6 +96,18 @@ class ContainerService:
             raise InvalidRequest("no command specified")
         host = request.host_config
         check_container(config, host)
+        check_limits(host)
+        if config.stop_signal:
+            parse_signal(config.stop_signal)
+        for mode in (host.pid_mode, host.ipc_mode):
+            if mode.startswith("container:"):
+                self._state.find_container(mode.partition(":")[2])
+        for link in host.links:
+            target = link.partition(":")[0]
+            try:
+                self._state.find_container(target)
+            except NotFound as error:
+                raise InvalidRequest(f"could not get container for {target}: {error.message}") from error
         attachments, host = self._networking(request)
         for attachment in attachments:
             check_settings(attachment.settings)
@@ -111,9 +124,10 @@ class ContainerService:
         try:
             mounts = await self._mounts.resolve(config, host)
             # The record comes last: what a killed daemon leaves without one is nobody's, and is removed.
-            await self._runtime.provision(container_id, image.id)
+            await self._runtime.provision(container_id, image.id, mounts)
+            uncopied = targets_without_copy(host)
             for point in mounts:
-                if point.type is MountType.VOLUME:
+                if point.type is MountType.VOLUME and point.destination not in uncopied:
                     await self._volumes.copy_up(
                         point.name, await self._images.lower_dir(image.id), point.destination
                     )
@@ -211,7 +225,10 @@ class ContainerService:
         record = self._state.find_container(reference)
         if not name:
             raise InvalidRequest("Neither old nor new names may be empty")
-        name = check_name(name)
+        try:
+            name = check_name(name)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Error when allocating new name: {error.message}") from error
         async with self._state.lock("container names"), self._state.lock(record.id):
             record = self._state.find_container(record.id)
             if name == record.name:
@@ -238,6 +255,8 @@ class ContainerService:
                     raise InvalidRequest("Restart policy cannot be updated because AutoRemove is enabled")
                 host = replace(host, restart_policy=request.restart_policy)
             if request.resources is not None:
+                check_resources(request.resources)
+                _check_update(record.id, host.resources, request.resources)
                 host = replace(host, resources=_merge(host.resources, request.resources))
                 if record.state.is_running:
                     await self._runtime.update(record.id, request.resources)
@@ -446,7 +465,10 @@ class ContainerService:
         return await self._runtime.size(self._state.find_container(reference).id)
 
     async def top(self, reference: str, ps_args: str) -> ProcessTable:
-        return await self._runtime.top(self._running(reference).id, ps_args or "-ef")
+        record = self._running(reference)
+        table = await self._runtime.top(record.id, ps_args or "-ef")
+        emit_container(self._events, record, "top")
+        return table
 
     async def stats(self, reference: str) -> ContainerStats:
         record = self._state.find_container(reference)
@@ -475,13 +497,18 @@ class ContainerService:
         return await self._runtime.changes(self._state.find_container(reference).id)
 
     async def export(self, reference: str) -> AsyncIterator[bytes]:
-        return self._runtime.export(self._state.find_container(reference).id)
+        record = self._state.find_container(reference)
+        emit_container(self._events, record, "export")
+        return self._runtime.export(record.id)
 
     async def stat_path(self, reference: str, path: str) -> PathStat:
         return await self._runtime.stat_path(self._state.find_container(reference).id, path)
 
     async def get_archive(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
-        return await self._runtime.get_archive(self._state.find_container(reference).id, path)
+        record = self._state.find_container(reference)
+        found = await self._runtime.get_archive(record.id, path)
+        emit_container(self._events, record, "archive-path")
+        return found
 
     async def put_archive(
         self,
@@ -502,6 +529,7 @@ class ContainerService:
             no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
             copy_uid_gid=copy_uid_gid,
         )
+        emit_container(self._events, record, "extract-to-dir")
 
     def _running(self, reference: str) -> ContainerRecord:
         record = self._state.find_container(reference)
@@ -509,7 +537,7 @@ class ContainerService:
             raise Conflict(f"container {record.id} is not running")
         return record
 
-    # Execs -----------------------------------------------------------------------------------
+        # Execs -----------------------------------------------------------------------------------
 
     async def exec_create(self, reference: str, config: ExecConfig) -> str:
         return await self._execs.create(reference, config)
@@ -532,6 +560,25 @@ def _default_hostname(container_id: ContainerId, host: HostConfig) -> str:
     if host.network_mode.startswith("container:"):
         return ""
     return platform.node() if host.network_mode == "host" else short(container_id)
+
+
+def _check_update(container_id: ContainerId, old: Resources, new: Resources) -> None:
+    """Raise Conflict for limits that contradict those that a container has."""
+    problem = ""
+    if new.memory and not new.memory_swap and 0 < old.memory_swap < new.memory:
+        problem = (
+            "Memory limit should be smaller than already set memoryswap limit, "
+            "update the memoryswap at the same time"
+        )
+    elif old.nano_cpus and new.cpu_quota:
+        problem = "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set"
+    elif old.nano_cpus and new.cpu_period:
+        problem = "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set"
+    elif new.nano_cpus and (old.cpu_quota or old.cpu_period):
+        other = "CPU Quota" if old.cpu_quota else "CPU Period"
+        problem = f"Conflicting options: Nano CPUs cannot be updated as {other} has already been set"
+    if problem:
+        raise Conflict(f"Cannot update container {container_id}: {problem}")
 
 
 def _merge(old: Resources, new: Resources) -> Resources:

@@ -6,7 +6,7 @@ that order; an ambiguous prefix is InvalidRequest, a miss NotFound, in Docker's 
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ..host.runtime.api import (
     Change,
@@ -21,12 +21,26 @@ from ..host.runtime.api import (
     PathStat,
     ProcessTable,
     ProgressCallback,
+    PushResult,
     RegistryAuth,
+    RemoteImage,
+    SearchResult,
     Volume,
 )
+from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
 from ..model.networks import EndpointSettings
 from ..model.steps import Plan
+from .cluster.values import (
+    Admission,
+    Admitted,
+    ClusterView,
+    InitCluster,
+    JoinCluster,
+    NodeView,
+    PeerView,
+    UpdateNode,
+)
 from .values import (
     ContainerView,
     CreateContainer,
@@ -144,7 +158,46 @@ class Images(Protocol):
         *,
         platform: str = "",
         auth: RegistryAuth | None = None,
-    ) -> Image: ...
+        all_tags: bool = False,
+    ) -> Image:
+        """Fetch an image; with `all_tags` all of the repository `reference`. Returns the last."""
+        ...
+
+    async def push(
+        self,
+        reference: str,
+        progress: ProgressCallback,
+        *,
+        auth: RegistryAuth | None = None,
+        all_tags: bool = False,
+    ) -> tuple[PushResult, ...]:
+        """Send an image to its registry; with `all_tags` all of the repository `reference`."""
+        ...
+
+    async def remote(self, reference: str, auth: RegistryAuth | None = None) -> RemoteImage:
+        """Look at an image in its registry."""
+        ...
+
+    async def search(
+        self,
+        term: str,
+        *,
+        limit: int = 25,
+        filters: Filters = ...,
+        auth: RegistryAuth | None = None,
+    ) -> tuple[SearchResult, ...]: ...
+    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
+        """Return an identity token, or "". Denied if the registry refuses; `server` "" is the default one."""
+        ...
+
+    async def import_url(
+        self,
+        url: str,
+        reference: str,
+        changes: tuple[str, ...],
+        message: str,
+        progress: ProgressCallback,
+    ) -> str: ...
     async def load(
         self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback
     ) -> tuple[str, ...]: ...
@@ -171,6 +224,10 @@ class Images(Protocol):
 
 
 class Volumes(Protocol):
+    async def size(self, name: str) -> int:
+        """Return the bytes of a volume's files."""
+        ...
+
     async def create(
         self, name: str, *, driver: str, options: dict[str, str], labels: dict[str, str]
     ) -> Volume: ...
@@ -194,8 +251,43 @@ class System(Protocol):
         ...
 
 
+class Cluster(Protocol):
+    """Being one of several hosts. Without a cluster everything but `init`, `join` and `get` raises NotFound.
+
+    A `reference` to a node is its id, its name, or a prefix of its id.
+    """
+
+    async def init(self, request: InitCluster) -> ClusterView: ...
+    async def join(self, request: JoinCluster) -> ClusterView: ...
+    async def leave(self, *, force: bool = False) -> None:
+        """Take this node out. Conflict while its containers are on global networks, unless `force`."""
+        ...
+
+    async def get(self) -> ClusterView: ...
+    async def token(self, ttl_s: float, uses: int = 0) -> str:
+        """Make a join token that is good for so long, and (if not 0) for so many nodes."""
+        ...
+
+    async def admit(self, request: Admission) -> Admitted:
+        """Let a node in that shows a token. Denied for a wrong, expired or used one."""
+        ...
+
+    async def renew(self, node: NodeId, certificate_request: str) -> Admitted:
+        """Give a member a new certificate; `node` is who the connection's certificate says it is."""
+        ...
+
+    async def nodes(self) -> list[NodeView]: ...
+    async def node(self, reference: str) -> NodeView: ...
+    async def update_node(self, reference: str, request: UpdateNode) -> None: ...
+    async def remove_node(self, reference: str, *, force: bool = False) -> None:
+        """Take another node out at once. Conflict if it is ready, unless `force`."""
+        ...
+
+    async def peers(self) -> list[PeerView]: ...
+
+
 class Engine(Protocol):
-    """The five together; properties, so that an implementation may declare its own classes."""
+    """The six together; properties, so that an implementation may declare its own classes."""
 
     @property
     def containers(self) -> Containers: ...
@@ -212,23 +304,5 @@ class Engine(Protocol):
     @property
     def system(self) -> System: ...
 
-
-# --- abilities that an engine may have besides ------------------------------------------------------
-
-
-@runtime_checkable
-class ChecksCredentials(Protocol):
-    """Images that can log in to a registry (POST /auth)."""
-
-    async def check_credentials(self, server: str, auth: RegistryAuth) -> str:
-        """Return an identity token, or "". Denied if the registry refuses; `server` "" is the default one."""
-        ...
-
-
-@runtime_checkable
-class MeasuresVolumes(Protocol):
-    """Volumes that know their size (GET /system/df)."""
-
-    async def size(self, name: str) -> int:
-        """Return the bytes of a volume's files."""
-        ...
+    @property
+    def cluster(self) -> Cluster: ...

@@ -2,31 +2,44 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .. import __version__
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.portholder.contract import PortHolder
 from ..host.runtime.api import ImageStore, Runtime, VolumeStore
 from ..host.store.contract import Store
+from ..model.cluster import Block, ClusterSettings, Underlay
+from ..model.errors import CarrickError, InvalidRequest
 from ..model.networks import EndpointSettings
 from ..model.steps import Plan
 from .addresses import Addresses
 from .clock import Clock, as_datetime
+from .cluster.directory import NetworkDirectory
+from .cluster.joining import Joining
+from .cluster.link import ClusterLink
+from .cluster.service import ClusterService
+from .cluster.underlay import choose_underlays
 from .connections import ConnectionService
 from .containers import ContainerService
 from .doctor import Doctor
 from .events import EventBus
+from .execs import ExecService
 from .firewall import FirewallService
+from .health import HealthService
 from .host import Host
 from .lifecycle import Lifecycle
+from .mounts import VolumeMounts
 from .names import NameService
 from .networks import NetworkService
 from .objects import ImageService, VolumeService
 from .ports import PortService
+from .presence import Presence
 from .reconcile import Reconciler
 from .sandboxes import SandboxService
 from .state import State
@@ -89,6 +102,7 @@ class CarrickEngine:
         clock: Clock,
         host_id: str,
         resolv_conf: Path = Path("/etc/resolv.conf"),
+        open_cluster_store: Callable[[ClusterSettings], Store] | None = None,
         resolver_is_up: Callable[[], bool] = lambda: True,
         holder_is_up: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -102,6 +116,28 @@ class CarrickEngine:
         self._bus = EventBus(clock)
         self._addresses = Addresses(self.state, clock)
         self._host = Host(kernel, config.name, resolv_conf)
+        self._presence = Presence(
+            table=config.name,
+            state=self.state,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            names=self.names,
+        )
+        self.link = ClusterLink(
+            state=self.state,
+            local=store,
+            addresses=self._addresses,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            names=self.names,
+            presence=self._presence,
+            clock=clock,
+            version=__version__,
+            underlays=self._underlays,
+            readdress=self._readdress,
+        )
         self._network_service = NetworkService(
             config=config,
             state=self.state,
@@ -113,6 +149,7 @@ class CarrickEngine:
             events=self._bus,
             clock=clock,
             host_id=host_id,
+            directory=NetworkDirectory(self.link, self.state),
         )
         surroundings = Surroundings(config, self.state, self._host)
         sandboxes = SandboxService(
@@ -124,9 +161,11 @@ class CarrickEngine:
             host=self._host,
             surroundings=surroundings,
             names=self.names,
+            presence=self._presence,
             events=self._bus,
             tasks=self._tasks,
         )
+        sandboxes.provide = self.link.provide
         self.ports = PortService(
             config=config, state=self.state, drivers=drivers, kernel=kernel, holder=holder
         )
@@ -137,6 +176,16 @@ class CarrickEngine:
             kernel=kernel,
             ports=self.ports,
             surroundings=surroundings,
+            presence=self._presence,
+        )
+        execs = ExecService(self.state, runtime, self._bus, self._tasks)
+        self._health = HealthService(
+            state=self.state,
+            runtime=runtime,
+            execs=execs,
+            events=self._bus,
+            clock=clock,
+            tasks=self._tasks,
         )
         self._lifecycle = Lifecycle(
             state=self.state,
@@ -146,6 +195,8 @@ class CarrickEngine:
             ports=self.ports,
             firewall=firewall,
             names=self.names,
+            health_service=self._health,
+            volume_mounts=VolumeMounts(volumes, self.state, self._bus),
             events=self._bus,
             tasks=self._tasks,
         )
@@ -158,9 +209,9 @@ class CarrickEngine:
             sandboxes=sandboxes,
             surroundings=surroundings,
             ports=self.ports,
+            execs=execs,
             events=self._bus,
             clock=clock,
-            tasks=self._tasks,
         )
         self.reconciler = Reconciler(
             config=config,
@@ -172,6 +223,7 @@ class CarrickEngine:
             sandboxes=sandboxes,
             surroundings=surroundings,
             firewall=firewall,
+            presence=self._presence,
             lifecycle=self._lifecycle,
             containers=self.containers,
             ports=self.ports,
@@ -179,9 +231,26 @@ class CarrickEngine:
             clock=clock,
             tasks=self._tasks,
         )
-        self.networks = NetworksDoor(
-            self._network_service,
-            ConnectionService(state=self.state, sandboxes=sandboxes, ports=self.ports, events=self._bus),
+        self._last_underlays: tuple[Underlay, ...] = ()
+        self._connections = ConnectionService(
+            state=self.state, sandboxes=sandboxes, ports=self.ports, events=self._bus
+        )
+        self.networks = NetworksDoor(self._network_service, self._connections)
+        self.joining = Joining(
+            directory=config.state_dir / "cluster",
+            clock=clock,
+            version=__version__,
+            open_store=open_cluster_store,
+        )
+        self.cluster = ClusterService(
+            link=self.link,
+            joining=self.joining,
+            state=self.state,
+            tasks=self._tasks,
+            host_name=socket.gethostname().partition(".")[0],
+            underlays=lambda asked: choose_underlays(
+                self._host.seen.state, asked, own_mark=self._host.seen.mark
+            ),
         )
         self.images = ImageService(
             state=self.state, images=images, runtime=runtime, events=self._bus, clock=clock
@@ -207,6 +276,19 @@ class CarrickEngine:
             host_id=host_id,
         )
 
+    def _underlays(self, settings: ClusterSettings) -> tuple[Underlay, ...]:
+        """Return this host's underlay addresses; while it has none (a cable is out), the last ones."""
+        try:
+            self._last_underlays = choose_underlays(
+                self._host.seen.state, settings.address, own_mark=self._host.seen.mark
+            )
+        except InvalidRequest as error:
+            _log.warning("no underlay address: %s", error)
+        return self._last_underlays
+
+    async def _readdress(self, lost: list[Block]) -> None:
+        await self._connections.readdress(lost)
+
     async def prepare(self) -> None:
         """Read the records and make the host as they say. After this, requests may come."""
         leases, pools, broken = await self.state.load()
@@ -217,6 +299,8 @@ class CarrickEngine:
         await self._runtime.open()
         await self.ports.read_range()
         await self._host.refresh()
+        await self.cluster.load()
+        await self._presence.load()
         await self.reconciler.replace_firewall()
         await self._network_service.ensure_predefined()
         await self.reconciler.enable_forwarding()
@@ -236,6 +320,12 @@ class CarrickEngine:
             ]
             # Not before now: ports are held by a process of its own, which may have come after us.
             await self.reconciler.settle_ports()
+            self._health.resume()
+            try:
+                await self.cluster.start()
+            except CarrickError as error:
+                # What is on this host goes on without; the next start tries again.
+                _log.error("the cluster part does not serve: %s", error)
             self.reconciler.start_wanted()
             try:
                 yield

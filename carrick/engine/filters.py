@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from ..model.containers import ContainerStatus, Image
-from ..model.errors import InvalidRequest
+from ..model.errors import InvalidRequest, NotFound
 from ..model.networks import Network
 from .state import State
 from .values import ContainerRecord, Event, Filters
@@ -26,6 +26,9 @@ def check_names(filters: Filters, known: Collection[str]) -> None:
     for name in sorted(filters):
         if name not in known:
             raise InvalidRequest(f"invalid filter '{name}'")
+    if "until" in known:
+        # Also where there is nothing yet that it could be held against.
+        matches_until(filters, 0, 0)
 
 
 def matches_text(filters: Filters, name: str, *texts: str) -> bool:
@@ -119,6 +122,7 @@ def network_matches(network: Network, filters: Filters, *, is_used: bool) -> boo
     )
 
 
+_HEALTHS = {"starting", "healthy", "unhealthy", "none"}
 _CONTAINER_FILTERS = {
     "ancestor",
     "before",
@@ -148,6 +152,11 @@ class ContainerMatcher:
         statuses = set(filters.get("status", ()))
         if unknown := statuses - set(ContainerStatus):
             raise InvalidRequest(f"invalid filter 'status={sorted(unknown)[0]}'")
+        for health in filters.get("health", ()):
+            if health not in _HEALTHS:
+                raise InvalidRequest(f"Unrecognised filter value for health: {health}")
+        # No container here is a task of a swarm service.
+        self._wants_tasks = flag(filters, "is-task") is True
         for code in filters.get("exited", ()):
             if not code.lstrip("-").isdigit():
                 raise InvalidRequest(f"invalid filter 'exited={code}'")
@@ -164,13 +173,19 @@ class ContainerMatcher:
 
     def _moment(self, name: str) -> datetime | None:
         references = self._filters.get(name)
-        return self._state.find_container(references[-1]).created if references else None
+        if not references:
+            return None
+        try:
+            return self._state.find_container(references[-1]).created
+        except NotFound:
+            raise NotFound(f"no such container {references[-1]}") from None
 
     def matches(self, record: ContainerRecord) -> bool:
         filters = self._filters
         state = record.state
         return (
-            matches_text(filters, "name", record.name, f"/{record.name}")
+            not self._wants_tasks
+            and matches_text(filters, "name", record.name, f"/{record.name}")
             and matches_text(filters, "id", record.id)
             and matches_labels(filters, record.config.labels)
             and matches_exactly(filters, "status", state.status)
@@ -223,8 +238,7 @@ class ContainerMatcher:
         return not names or bool(have & set(names))
 
     def _matches_ports(self, record: ContainerRecord) -> bool:
-        published = {(port.container_port, port.protocol) for port in record.ports}
-        published |= {(port.host_port, port.protocol) for port in record.ports}
+        published = {(port.host_port, port.protocol) for port in record.ports}
         exposed = {
             (low, proto) for low, _, proto in (_port_filter("", t) for t in record.config.exposed_ports)
         }
@@ -261,23 +275,37 @@ def image_matches(
         and matches_until(filters, created_ns, now_ns)
         and (before is None or (image.created is not None and image.created < before))
         and (since is None or (image.created is not None and image.created > since))
-        and _matches_reference(filters.get("reference", ()), image.repo_tags)
+        and (not filters.get("reference") or bool(tags_asked_for(image, filters)))
     )
 
 
-def _matches_reference(patterns: tuple[str, ...], tags: tuple[str, ...]) -> bool:
-    """Match shell patterns against a name, with or without its tag."""
-    return not patterns or any(
-        fnmatchcase(text, pattern)
-        for pattern in patterns
-        for tag in tags
-        for text in (tag, tag.rpartition(":")[0], tag.rpartition(":")[0].rpartition("/")[2])
+def tags_asked_for(image: Image, filters: Filters) -> tuple[str, ...]:
+    """Return the tags that `reference` lets through: shell patterns for a name, with or without its tag."""
+    patterns = filters.get("reference", ())
+    return tuple(
+        tag
+        for tag in image.repo_tags
+        if not patterns
+        or any(
+            fnmatchcase(text, pattern)
+            for pattern in patterns
+            for text in (tag, tag.rpartition(":")[0], tag.rpartition(":")[0].rpartition("/")[2])
+        )
     )
+
+
+def _untagged(reference: str) -> str:
+    """Return an image's name without its tag or digest; a registry's port is no tag."""
+    name = reference.partition("@")[0]
+    return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
 
 
 def event_matches(event: Event, filters: Filters) -> bool:
-    """Apply the filters of `events`; an object's filter matches its id or its name."""
-    for kind in ("container", "image", "network", "volume", "daemon"):
+    """Apply the filters of `events`; an object's filter matches its id or its name.
+
+    `image` means what happens to the image, and to the containers that run from it.
+    """
+    for kind in ("container", "network", "volume", "daemon"):
         wanted = filters.get(kind)
         if wanted and not (
             event.type == kind
@@ -285,6 +313,13 @@ def event_matches(event: Event, filters: Filters) -> bool:
                 event.actor_id.startswith(text) or event.attributes.get("name") == text for text in wanted
             )
         ):
+            return False
+    images = set(filters.get("image", ()))
+    if images:
+        named = {"image": ("name",), "container": ("image",)}.get(event.type, ())
+        have = {event.attributes.get(key, "") for key in named} - {""}
+        have |= {event.actor_id} if event.type == "image" else set()
+        if not images & (have | {_untagged(text) for text in have}):
             return False
     action = event.action.partition(":")[0]
     return (

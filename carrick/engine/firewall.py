@@ -14,6 +14,7 @@ from ..host.kernel import Kernel
 from ..model.networks import Sandbox
 from ..model.steps import Nft
 from .ports import PortService
+from .presence import Presence
 from .state import State
 from .surroundings import Surroundings
 
@@ -30,7 +31,9 @@ class FirewallService:
         kernel: Kernel,
         ports: PortService,
         surroundings: Surroundings,
+        presence: Presence,
     ) -> None:
+        self._presence = presence
         self._table = config.name
         self._state = state
         self._drivers = drivers
@@ -70,6 +73,8 @@ class FirewallService:
         rules: dict[str, NetworkRules] = {}
         for network in self._state.networks.values():
             if network.config_only or network.driver not in self._drivers:
+                continue
+            if not self._presence.stands(network):
                 continue
             found = self._drivers.get(network.driver).firewall_rules(network)
             if found is not None:

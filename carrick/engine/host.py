@@ -4,14 +4,16 @@ A hot path (an attach) uses what is kept and reads nothing; `refresh` is for cre
 reconciling.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from ..domains.ipam import Address, HostAddress, HostState, Route
 from ..domains.sandboxes.files import ResolvConf, parse_resolv_conf
-from ..drivers.contract import HostView
+from ..drivers.contract import ClusterView, HostView, LinkRows
 from ..host.kernel import Kernel
+from ..model.errors import NotFound
 from ..model.steps import NamespaceState, RouteState, SetSysctl, Step
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
@@ -24,21 +26,40 @@ class Host:
         self._kernel = kernel
         self._resolv_conf = resolv_conf
         self._view = HostView(table=table)
+        self.cluster: Callable[[], ClusterView | None] = _no_cluster
+        """Gives what the views show of the cluster; the cluster part sets it."""
 
     @property
     def hot_view(self) -> HostView:
         """The view for making what surely is not there: no links, the MTU as last seen."""
-        return replace(self._view, state=NamespaceState())
+        return replace(self._view, state=NamespaceState(), cluster=self.cluster())
 
     @property
     def view(self) -> HostView:
-        """The view as last read."""
+        """The view as last read; the cluster's part of it is of this moment."""
+        return replace(self._view, cluster=self.cluster())
+
+    @property
+    def seen(self) -> HostView:
+        """What was last read of the host itself, without the cluster's part."""
         return self._view
 
     async def refresh(self) -> HostView:
         state = await self._kernel.read()
         self._view = replace(self._view, state=state, mtu=route_mtu(state))
-        return self._view
+        return self.view
+
+    async def with_rows(self, view: HostView, links: Iterable[str]) -> HostView:
+        """Return the view with the FDB and the neighbours of some links, those that are there."""
+        rows: dict[str, LinkRows] = {}
+        for link in links:
+            try:
+                rows[link] = LinkRows(
+                    await self._kernel.read_fdb(link), await self._kernel.read_neighbours(link)
+                )
+            except NotFound:
+                continue
+        return replace(view, rows=rows)
 
     async def enable_forwarding(self, *, ipv6: bool) -> None:
         """Let the host forward. Turning it on for IPv6 must not cost the host its own addresses."""
@@ -85,6 +106,10 @@ class Host:
             ),
             nameservers=tuple(servers),
         )
+
+
+def _no_cluster() -> None:
+    """This host is in none."""
 
 
 def route_mtu(state: NamespaceState) -> int:

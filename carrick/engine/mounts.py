@@ -4,13 +4,16 @@ The order of precedence is Docker's: an explicit mount wins over one of `--volum
 volume that the image declares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..host.runtime.api import VolumeStore
 from ..model.containers import ContainerConfig, HostConfig, Mount, MountPoint, MountType
-from ..model.errors import InvalidRequest
+from ..model.errors import InvalidRequest, NotFound
+from .events import EventBus
+from .state import State
 from .values import ContainerRecord
 
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
@@ -30,6 +33,10 @@ class Bind:
         return self.source.startswith("/")
 
     @property
+    def kind(self) -> str:
+        return "bind" if self.is_path else "volume"
+
+    @property
     def words(self) -> set[str]:
         return set(filter(None, self.mode.split(",")))
 
@@ -46,24 +53,31 @@ def parse_bind(text: str) -> Bind:
             bind = Bind(source, target, mode)
         case _:
             raise InvalidRequest(f"invalid volume specification: '{text}'")
+    problem = f"invalid volume specification: '{text}': invalid mount config for type \"{bind.kind}\": "
     if not bind.target.startswith("/"):
-        raise InvalidRequest(
-            f"invalid volume specification: '{text}': invalid mount config for type \"bind\": invalid mount "
-            f"path: '{bind.target}' mount path must be absolute"
-        )
+        raise InvalidRequest(f"{problem}invalid mount path: '{bind.target}' mount path must be absolute")
     if PurePosixPath(bind.target) == PurePosixPath("/"):
-        raise InvalidRequest(
-            f"invalid volume specification: '{text}': invalid specification: destination can't be '/'"
-        )
+        raise InvalidRequest(f"{problem}invalid specification: destination can't be '/'")
     if unknown := bind.words - _MODES - _PROPAGATIONS:
         raise InvalidRequest(f"invalid mode: {sorted(unknown)[0]}")
     return bind
 
 
+def targets_without_copy(host: HostConfig) -> frozenset[str]:
+    """Return where volumes are mounted that stay empty, whatever the image has there."""
+    binds = (parse_bind(text) for text in host.binds)
+    targets = [bind.target for bind in binds if bind.words & {"nocopy", "volume-nocopy"}]
+    targets += [mount.target for mount in host.mounts if mount.no_copy]
+    return frozenset(_clean(target) for target in targets)
+
+
 class MountResolver:
-    def __init__(self, volumes: VolumeStore, find_container: Callable[[str], ContainerRecord]) -> None:
+    def __init__(
+        self, volumes: VolumeStore, find_container: Callable[[str], ContainerRecord], events: EventBus
+    ) -> None:
         self._volumes = volumes
         self._find_container = find_container
+        self._events = events
 
     async def resolve(self, config: ContainerConfig, host: HostConfig) -> tuple[MountPoint, ...]:
         """Return the mounts by destination, making the volumes that are not there."""
@@ -71,17 +85,17 @@ class MountResolver:
         for reference in host.volumes_from:
             name, _, mode = reference.partition(":")
             for point in self._find_container(name).mounts:
-                found[point.destination] = point if mode != "ro" else _read_only(point)
-        explicit: set[str] = set()
-        for text in host.binds:
-            bind = parse_bind(text)
-            self._claim(explicit, bind.target)
+                # As in Docker, without the mode that the other was given.
+                inherited = replace(point, mode="")
+                found[point.destination] = replace(inherited, read_write=False) if mode == "ro" else inherited
+        binds = [parse_bind(text) for text in host.binds]
+        # Before any volume is made, which a refusal would leave behind.
+        _check_distinct([item.target for item in (*binds, *host.mounts)] + list(host.tmpfs))
+        for bind in binds:
             found[_clean(bind.target)] = await self._bind(bind)
         for mount in host.mounts:
-            self._claim(explicit, mount.target)
             found[_clean(mount.target)] = await self._mount(mount)
         for target, options in host.tmpfs.items():
-            self._claim(explicit, target)
             found[_clean(target)] = MountPoint(
                 MountType.TMPFS, _clean(target), mode=options, read_write="ro" not in options.split(",")
             )
@@ -90,17 +104,11 @@ class MountResolver:
                 found[_clean(target)] = await self._volume("", _clean(target), "", True)
         return tuple(found[target] for target in sorted(found))
 
-    @staticmethod
-    def _claim(explicit: set[str], target: str) -> None:
-        if _clean(target) in explicit:
-            raise InvalidRequest(f"Duplicate mount point: {target}")
-        explicit.add(_clean(target))
-
     async def _bind(self, bind: Bind) -> MountPoint:
         read_write = "ro" not in bind.words
         target = _clean(bind.target)
         if not bind.is_path:
-            return await self._volume(bind.source, target, bind.mode, read_write)
+            return await self._volume(bind.source, target, bind.mode or "z", read_write)
         source = Path(bind.source)
         if not source.exists():
             # What `-v` has always done: a missing source becomes a directory.
@@ -167,9 +175,12 @@ class MountResolver:
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
     ) -> MountPoint:
+        is_new = not name or not await self._has(name)
         volume = await self._volumes.create(
             name, driver=driver or "local", options=options or None, labels=labels or None
         )
+        if is_new:
+            self._events.emit("volume", "create", volume.name, {"driver": volume.driver})
         return MountPoint(
             MountType.VOLUME,
             target,
@@ -180,10 +191,64 @@ class MountResolver:
             read_write=read_write,
         )
 
+    async def _has(self, name: str) -> bool:
+        try:
+            await self._volumes.get(name)
+        except NotFound:
+            return False
+        return True
+
+
+class VolumeMounts:
+    """Volumes whose options name a device or a file system: mounted while a container that uses them runs."""
+
+    def __init__(self, volumes: VolumeStore, state: State, events: EventBus) -> None:
+        self._volumes = volumes
+        self._state = state
+        self._events = events
+
+    async def activate(self, record: ContainerRecord) -> None:
+        """Mount the volumes of a container that is about to start. Repeatable."""
+        for point in record.mounts:
+            if point.type is not MountType.VOLUME:
+                continue
+            await self._volumes.activate(point.name)
+            attributes = {
+                "container": record.id,
+                "destination": point.destination,
+                "driver": point.driver,
+                "propagation": point.propagation,
+                "read/write": str(point.read_write).lower(),
+            }
+            self._events.emit("volume", "mount", point.name, attributes)
+
+    def tell_released(self, record: ContainerRecord) -> None:
+        """Emit that a container which ran has done with its volumes."""
+        for point in record.mounts:
+            if point.type is MountType.VOLUME:
+                attributes = {"container": record.id, "driver": point.driver}
+                self._events.emit("volume", "unmount", point.name, attributes)
+
+    async def release(self, record: ContainerRecord) -> None:
+        """Unmount those that no other running container uses. Repeatable."""
+        names = {point.name for point in record.mounts if point.type is MountType.VOLUME}
+        if not names:
+            return
+        for other in self._state.containers.values():
+            if other.id != record.id and (other.state.is_running or other.wanted):
+                names -= {point.name for point in other.mounts}
+        for name in sorted(names):
+            with suppress(NotFound):
+                await self._volumes.deactivate(name)
+
+
+def _check_distinct(targets: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for target in targets:
+        if _clean(target) in seen:
+            raise InvalidRequest(f"Duplicate mount point: {target}")
+        seen.add(_clean(target))
+
 
 def _clean(target: str) -> str:
     return str(PurePosixPath(target))
-
-
-def _read_only(point: MountPoint) -> MountPoint:
-    return replace(point, read_write=False, mode="ro")

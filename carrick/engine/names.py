@@ -20,6 +20,7 @@ from ..domains.dns.protocol import (
     Snapshot,
 )
 from ..domains.dns.zone import EndpointRecord, NetworkZone, SandboxView
+from ..model.cluster import RemoteEndpoint
 from ..model.errors import CarrickError, Unavailable
 from ..model.networks import Endpoint, Network
 
@@ -78,7 +79,8 @@ class NameService:
         if network.driver in {"host", "null"} or network.config_only:
             return
         # The reverse zone is ours alone only where the subnet is: a macvlan's is the LAN's.
-        subnets = tuple(pool.subnet for pool in network.pools) if network.driver == "bridge" else ()
+        own = network.driver in {"bridge", "overlay", "routed"}
+        subnets = tuple(pool.subnet for pool in network.pools) if own else ()
         zone = NetworkZone(network.id, network.name, subnets)
         self._zones[network.id] = zone
         self._endpoints.setdefault(network.id, {})
@@ -101,6 +103,13 @@ class NameService:
         )
         self._endpoints[network.id][endpoint.id] = record
         self._pending.append(PutEndpoint(network.id, record))
+
+    def put_remote(self, endpoint: RemoteEndpoint) -> None:
+        """Queue an endpoint of another node, if its network stands here."""
+        if endpoint.network_id in self._zones:
+            record = EndpointRecord(endpoint.id, endpoint.names, endpoint.addresses)
+            self._endpoints[endpoint.network_id][endpoint.id] = record
+            self._pending.append(PutEndpoint(endpoint.network_id, record))
 
     def remove_endpoint(self, network_id: str, endpoint_id: str) -> None:
         if self._endpoints.get(network_id, {}).pop(endpoint_id, None) is not None:

@@ -4,6 +4,7 @@ Messages are Docker's, because scripts match on them.
 """
 
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -25,6 +26,7 @@ from ..drivers import bridge
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
+from ..host.store.contract import StaleRevision
 from ..model.errors import (
     CarrickError,
     Conflict,
@@ -32,6 +34,7 @@ from ..model.errors import (
     InvalidRequest,
     KernelRefused,
     NotFound,
+    Unavailable,
     Unsupported,
 )
 from ..model.ids import NetworkId, short
@@ -40,12 +43,14 @@ from ..model.steps import Nft, Plan, Step
 from . import filters as filtering
 from .addresses import Addresses
 from .clock import Clock, new_id
+from .cluster.directory import NetworkDirectory
 from .events import EventBus
 from .host import Host
 from .names import NameService
 from .state import State, Write
 from .values import Attached, Created, CreateNetwork, Filters, NetworkView
 
+_TRIES = 30
 PREDEFINED = ("bridge", "host", "none")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _RESERVED = {*PREDEFINED, "default"}
@@ -65,7 +70,9 @@ class NetworkService:
         events: EventBus,
         clock: Clock,
         host_id: str,
+        directory: NetworkDirectory,
     ) -> None:
+        self._directory = directory
         self._config = config
         self._state = state
         self._addresses = addresses
@@ -85,13 +92,39 @@ class NetworkService:
     # Creating --------------------------------------------------------------------------------
 
     async def create(self, request: CreateNetwork) -> Created:
-        # One at a time: two requests must not choose the same name or subnet.
-        async with self._state.lock("networks"):
-            network, plan = await self._plan(request)
-            await self._make(network, plan)
+        if self._is_global(request):
+            network, plan = await self._create_global(request)
+        else:
+            # One at a time: two requests must not choose the same name or subnet.
+            async with self._state.lock("networks"):
+                network, plan = await self._plan(request)
+                await self._make(network, plan)
         self._emit(network, "create")
         # That a network of ours is avoided surprises nobody; what else was avoided is worth a word.
         return Created(network.id, tuple(note for note in plan.notes if "overlaps network" not in note))
+
+    def _is_global(self, request: CreateNetwork) -> bool:
+        if request.config_only or request.driver not in self._drivers:
+            return False
+        return self._drivers.get(request.driver).capabilities.scope is Scope.GLOBAL
+
+    async def _create_global(self, request: CreateNetwork) -> tuple[Network, Plan]:
+        """Create a network for all nodes of the cluster: it is planned here, and made where it is used."""
+        async with self._state.lock("global networks"):
+            for number in range(_TRIES):
+                index = await self._directory.network_index()
+                async with self._state.lock("networks"):
+                    network, plan = await self._plan(request)
+                try:
+                    await self._directory.put_network(network, index)
+                except StaleRevision:
+                    # Another node created one meanwhile: its name, subnet and VNI are taken now.
+                    await self._clock.sleep(secrets.randbelow(20 * (number + 1)) / 1000)
+                    continue
+                return network, plan
+        raise Unavailable(
+            f"network {request.name}: other nodes keep creating networks", remedy="try again in a moment"
+        )
 
     async def plan(self, request: CreateNetwork) -> Plan:
         async with self._state.lock("networks"):
@@ -137,7 +170,8 @@ class NetworkService:
         network = Network(
             id=NetworkId(new_id()),
             name=request.name,
-            driver=request.driver or "bridge",
+            # A configuration is no network: it has no driver of its own, as in Docker.
+            driver="null" if request.config_only else request.driver or "bridge",
             created_ns=self._clock.now_ns(),
             enable_ipv4=request.enable_ipv4 is not False,
             enable_ipv6=bool(request.enable_ipv6),
@@ -168,7 +202,9 @@ class NetworkService:
                     remedy=f"load the kernel's {kind} module, or use the bridge driver",
                 )
         network = replace(network, scope=driver.capabilities.scope)
-        others = tuple(self._state.networks.values())
+        if network.scope is Scope.GLOBAL and self._host.cluster() is not None:
+            network = self._directory.with_vni(network)
+        others = self._real_networks()
         view = await self._host.refresh()
         notes: tuple[str, ...] = ()
         if driver.capabilities.addressed:
@@ -210,6 +246,8 @@ class NetworkService:
                     "configuration network can only contain network specific fields. Network operator "
                     "fields like [ ingress | internal | attachable | scope ] are not supported."
                 )
+            if request.config_from:
+                raise Denied("a configuration network cannot depend on another configuration network")
             return request
         if not request.config_from:
             return request
@@ -272,6 +310,10 @@ class NetworkService:
         pools.sort(key=lambda pool: pool.version)
         return replace(network, pools=tuple(pools)), tuple(notes)
 
+    def _real_networks(self) -> tuple[Network, ...]:
+        """Return the networks that exist on the host; a configuration may say the same as one made of it."""
+        return tuple(network for network in self._state.networks.values() if not network.config_only)
+
     def _own_links(self) -> frozenset[str]:
         """Return the names of our bridges: their addresses are known as networks already."""
         view = self._host.view
@@ -315,7 +357,7 @@ class NetworkService:
         rules = driver.firewall_rules(network)
         if rules is not None:
             steps.append(Nft(tuple(render_remove_network(self._config.name, rules))))
-        steps += driver.plan_network_removal(network, tuple(self._state.networks.values()), view).steps
+        steps += driver.plan_network_removal(network, self._real_networks(), view).steps
         return await self._kernel.remove(steps)
 
     # Removing --------------------------------------------------------------------------------
@@ -324,6 +366,10 @@ class NetworkService:
         network = self._state.find_network(reference)
         if network.name in PREDEFINED:
             raise Denied(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.scope is Scope.GLOBAL and not network.config_only:
+            await self._directory.take_network(network)
+            self._emit(network, "destroy")
+            return
         async with self._state.lock("networks"):
             network = self._state.find_network(network.id)
             if network.config_only and any(
@@ -360,7 +406,8 @@ class NetworkService:
         removed = []
         for network in list(self._state.networks.values()):
             unused = not any(sandbox.active for sandbox, _ in self._state.endpoints_on(network.id))
-            if network.name in PREDEFINED or not unused:
+            # A configuration is kept, as in Docker: nobody is ever attached to one.
+            if network.name in PREDEFINED or network.config_only or not unused:
                 continue
             if not filtering.matches_labels(filters, network.labels):
                 continue
@@ -412,6 +459,8 @@ class NetworkService:
             )
         for item in self._linkless(network):
             attached.append(item)
+        for other in self._directory.remote_endpoints(network):
+            attached.append(other)
         return NetworkView(network, tuple(attached), self._addresses.usage(network))
 
     def _linkless(self, network: Network) -> Iterable[Attached]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..domains.sandboxes.links import parse_link
+from ..drivers.contract import Spanning
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
@@ -28,9 +29,10 @@ from .clock import Clock, as_datetime
 from .containers import ContainerService
 from .firewall import FirewallService
 from .host import Host
-from .lifecycle import Lifecycle
+from .lifecycle import Lifecycle, fresh_health
 from .names import NameService
 from .ports import PortService
+from .presence import Presence
 from .sandboxes import SandboxService
 from .state import State, Write
 from .surroundings import Surroundings
@@ -55,6 +57,7 @@ class Reconciler:
         sandboxes: SandboxService,
         surroundings: Surroundings,
         firewall: FirewallService,
+        presence: Presence,
         lifecycle: Lifecycle,
         containers: ContainerService,
         ports: PortService,
@@ -71,6 +74,7 @@ class Reconciler:
         self._sandboxes = sandboxes
         self._surroundings = surroundings
         self._firewall = firewall
+        self._presence = presence
         self._lifecycle = lifecycle
         self._containers = containers
         self._ports = ports
@@ -105,11 +109,17 @@ class Reconciler:
     async def _converge_networks(self) -> list[str]:
         repaired = []
         view = await self._host.refresh()
-        for network in self._state.networks.values():
+        for network in list(self._state.networks.values()):
             if network.config_only or network.driver not in self._drivers:
                 continue
+            if not self._presence.stands(network):
+                continue
             try:
-                plan = self._drivers.get(network.driver).plan_network(network, view)
+                driver = self._drivers.get(network.driver)
+                seen = view
+                if isinstance(driver, Spanning):
+                    seen = await self._host.with_rows(view, driver.tunnels(network))
+                plan = driver.plan_network(network, seen)
                 if plan:
                     await self._kernel.apply(plan.steps)
                     repaired.append(f"network {network.name}: {plan.steps[0].describe()}")
@@ -120,7 +130,9 @@ class Reconciler:
     async def _remove_strays(self) -> list[str]:
         """Remove links and namespaces with our mark that no record knows."""
         view = await self._host.refresh()
-        known = {str(network_id) for network_id in self._state.networks}
+        known = {
+            str(network.id) for network in self._state.networks.values() if self._presence.stands(network)
+        }
         # A parent may carry the mark of a network that is gone while another still stands on it.
         wanted_links = {network.options.get("parent", "") for network in self._state.networks.values()}
         wanted_netns = set()
@@ -237,8 +249,12 @@ class Reconciler:
         if record.state.status is wanted and record.state.pid == seen.pid:
             return
         # Killed between the process's start and its record: the start is finished.
+        is_known = record.state.is_running and record.state.pid == seen.pid
         state = ContainerState(
-            status=wanted, pid=seen.pid, started_at=record.state.started_at or seen.started_at
+            status=wanted,
+            pid=seen.pid,
+            started_at=record.state.started_at or seen.started_at,
+            health=record.state.health if is_known else fresh_health(record),
         )
         await self._state.save(
             Write(containers=[replace(record, state=state, wanted=True, has_been_started=True)])
@@ -303,7 +319,8 @@ class Reconciler:
     def announce_names(self) -> None:
         """Queue every name there is; the resolver's snapshot is made of them."""
         for network in self._state.networks.values():
-            self._names.put_network(network)
+            if self._presence.stands(network):
+                self._presence.announce(network)
         for sandbox in self._state.sandboxes.values():
             record = self._state.containers.get(sandbox.container_id)
             if sandbox.active and record is not None:

@@ -8,7 +8,7 @@ the way; addresses and MAC addresses belong to the sandbox and stay.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +36,16 @@ from .clock import new_id
 from .events import EventBus
 from .host import Host
 from .names import NameService
+from .presence import Presence
 from .state import State, Write
 from .surroundings import Surroundings, dns_names, own_entries
 from .tasks import TaskOwner
 from .values import Attachment, ContainerRecord
 
 _log = logging.getLogger(__name__)
+
+Provider = Callable[[Network, str, EndpointSettings], Awaitable[None]]
+"""Given a network, who is to have an address on it, and what was asked for."""
 
 
 class SandboxService:
@@ -56,9 +60,13 @@ class SandboxService:
         host: Host,
         surroundings: Surroundings,
         names: NameService,
+        presence: Presence,
         events: EventBus,
         tasks: TaskOwner,
     ) -> None:
+        self._presence = presence
+        self.provide: Provider = _provide_nothing
+        """Sees to it that a global network has addresses here; the cluster part sets it."""
         self._config = config
         self._state = state
         self._addresses = addresses
@@ -136,6 +144,8 @@ class SandboxService:
     async def plan_up(self, record: ContainerRecord, sandbox: Sandbox, write: Write) -> Sandbox:
         """Give every attachment an endpoint, and write the sandbox, now active, with `write`."""
         networks = [(self.resolve(item), item.settings) for item in record.attachments]
+        for network, settings in networks:
+            await self.provide(network, sandbox.id, settings)
         async with self._addresses.transaction(write) as transaction:
             current = sandbox
             endpoints: list[Endpoint] = []
@@ -168,6 +178,7 @@ class SandboxService:
 
     async def bring_up(self, sandbox: Sandbox) -> None:
         """Make every endpoint, in a namespace that is new (`open`), in one visit to the kernel."""
+        await self._presence.ensure(self.driver_of(endpoint)[0] for endpoint in sandbox.endpoints)
         await self._kernel.apply(self.plan(sandbox, self._host.hot_view, NamespaceState()))
         for endpoint in sandbox.endpoints:
             self._announce(sandbox, endpoint)
@@ -202,7 +213,12 @@ class SandboxService:
                     steps.append(SetLink(step.name, up=False))
         if not keep_namespace and sandbox.netns:
             steps.append(DeleteNetns(sandbox.netns))
-        return await self._kernel.remove(steps)
+        errors = await self._kernel.remove(steps)
+        return errors + await self._presence.release(self._networks_of(sandbox))
+
+    def _networks_of(self, sandbox: Sandbox) -> list[Network]:
+        known = self._state.networks
+        return [known[e.network_id] for e in sandbox.endpoints if e.network_id in known]
 
     def _announce(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
         """Repeat, behind the answer, what the kernel has told the neighbours once."""
@@ -264,6 +280,7 @@ class SandboxService:
         self, record: ContainerRecord, sandbox: Sandbox, network: Network, settings: EndpointSettings
     ) -> Sandbox:
         """Add an endpoint to a running sandbox; on failure everything is as before."""
+        await self.provide(network, sandbox.id, settings)
         write = Write()
         async with self._addresses.transaction(write) as transaction:
             endpoint = self.plan_endpoint(record, sandbox, network, settings, transaction)
@@ -274,11 +291,12 @@ class SandboxService:
                 replace(record, attachments=(*record.attachments, Attachment(network.name, settings)))
             )
         driver = self._drivers.get(network.driver)
-        steps: list[Step] = list(
-            driver.plan_endpoint(network, endpoint, after, self._host.hot_view, NamespaceState()).steps
-        )
-        steps += plan_route_change(sandbox, after)
         try:
+            await self._presence.ensure([network])
+            steps: list[Step] = list(
+                driver.plan_endpoint(network, endpoint, after, self._host.hot_view, NamespaceState()).steps
+            )
+            steps += plan_route_change(sandbox, after)
             await self._kernel.apply(steps)
         except CarrickError:
             await self.drop_endpoint(record, after, endpoint)
@@ -320,6 +338,8 @@ class SandboxService:
         )
         async with self._addresses.transaction(write) as transaction:
             self._addresses.release(network, sandbox.id, transaction)
+        for error in await self._presence.release([network]):
+            _log.warning("taking network %s off this host: %s", network.name, error)
         return after
 
     def _is_on(self, attachment: Attachment, network: Network) -> bool:
@@ -356,6 +376,10 @@ class SandboxService:
                     )
                 except CarrickError as error:
                     _log.info("container %s: %s", record.name, error)
+
+
+async def _provide_nothing(network: Network, owner: str, settings: EndpointSettings) -> None:
+    """There is no cluster: all of a network's addresses are here."""
 
 
 def _namespace_steps(sandbox: Sandbox) -> list[Step]:

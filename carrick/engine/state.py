@@ -5,7 +5,7 @@ therefore never awaited, and what is read together is of one moment.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..domains.ipam import Lease, LeaseChange, PoolState
@@ -42,6 +42,8 @@ class State:
         self.networks: dict[NetworkId, Network] = {}
         self.sandboxes: dict[SandboxId, Sandbox] = {}
         self.containers: dict[ContainerId, ContainerRecord] = {}
+        self.on_endpoints: Callable[[], None] = _nobody
+        """Is called after records of sandboxes or containers changed; the cluster part sets it."""
         self._by_name: dict[str, ContainerId] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -96,6 +98,15 @@ class State:
             if gone is not None:
                 self._by_name.pop(gone.name, None)
             self._locks.pop(container_id, None)
+        if write.sandboxes or write.containers or write.gone_sandboxes or write.gone_containers:
+            self.on_endpoints()
+
+    def remember(self, container: ContainerRecord) -> None:
+        """Take over what is not worth a write of its own, such as one more result of a health check.
+
+        The record's lock is held. Memory alone has it until the record's next save.
+        """
+        self.containers[container.id] = container
 
     def lock(self, identifier: str) -> asyncio.Lock:
         """Return the lock that serialises changes to one container or network."""
@@ -157,3 +168,7 @@ class State:
             for position, endpoint in enumerate(sandbox.endpoints)
             if endpoint.network_id == network_id
         ]
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

@@ -165,3 +165,25 @@ class TokenRecord:
     expires_ns: int
     uses_left: int = 0
     """0: any number of times until it expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What a node keeps of its membership, in its own store. Its existence is what being in a cluster means.
+
+    `endpoints` are etcd's, `prefix` where the cluster's keys begin. `address` is the underlay address that
+    was asked for, "" to find it; `api` is host:port of our node API. `secure` is whether the cluster has an
+    authority, so that everything is mutual TLS; without (an etcd by plain http in a lab) there is none.
+    """
+
+    cluster: str
+    node: NodeId
+    name: str
+    endpoints: tuple[str, ...]
+    prefix: str = "carrick/"
+    epoch: int = 0
+    address: str = ""
+    api_port: int = 2377
+    ca_sha256: str = ""
+    own_etcd: bool = False
+    gone_after_s: float = 600.0

@@ -150,6 +150,8 @@ class ContainerConfig:
     mac_address: str = ""
     on_build: tuple[str, ...] = ()
     shell: tuple[str, ...] = ()
+    given_empty: tuple[str, ...] = ()
+    """Docker's names of lists and maps that were given empty: `inspect` shows them so, others as null."""
 
     def with_image(self, image: ImageConfig) -> "ContainerConfig":
         """Return this configuration with all that it leaves open taken from the image's.
@@ -178,7 +180,6 @@ class ContainerConfig:
             volumes=tuple(sorted({*image.volumes, *self.volumes})),
             stop_signal=self.stop_signal or image.stop_signal,
             healthcheck=_merge_healthcheck(self.healthcheck, image.healthcheck),
-            on_build=self.on_build or image.on_build,
             shell=self.shell or image.shell,
         )
 
@@ -359,6 +360,8 @@ class HostConfig:
     container_id_file: str = ""
     console_size: tuple[int, int] = (0, 0)
     """Rows, columns at the start."""
+    given_empty: tuple[str, ...] = ()
+    """As in ContainerConfig. `RestartPolicy` is among them if its name was left open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,16 @@ creating what exists as asked, or deleting what is gone, is success.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+ROUTE_PROTOCOL = 202
+"""The protocol number (rtm_protocol) on every route, rule and neighbour of ours: nobody else's is touched."""
+
+MAIN_TABLE = 254
+ANY_MAC = "00:00:00:00:00:00"
+"""The FDB row for frames whose destination has no row: broadcast, multicast, unknown unicast."""
+
+RouteKind = Literal["unicast", "blackhole", "unreachable"]
 
 
 def _in(netns: str) -> str:
@@ -114,8 +124,107 @@ class CreateDummy:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateVxlan:
+    """A VXLAN device `name`, up, in bridge `master` ("": in none); frames to it go where its FDB says.
+
+    `local` is this host's underlay address, of either family; its rows' destinations are of the same.
+    `parent` is the underlay's link ("": whichever the route leads out of); the device goes with it.
+    With `proxy` it answers ARP and neighbour solicitations from its neighbour table, and drops those that
+    it cannot answer. Outer UDP checksums are zero over IPv4 unless `udp_checksum` (RFC 7348, section 5)
+    and the opposite over IPv6, where a zero one is sent with `udp6_zero_tx` and taken with `udp6_zero_rx`.
+    `source_ports` is the range that flows are spread over, (0, 0) the kernel's own.
+
+    A device of that name made with other values of what `VxlanState` shows is a Conflict: delete it first.
+    """
+
+    name: str
+    vni: int
+    port: int
+    local: str
+    alias: str
+    mtu: int
+    mac: str = ""
+    master: str = ""
+    learning: bool = False
+    proxy: bool = False
+    parent: str = ""
+    udp_checksum: bool = False
+    udp6_zero_tx: bool = False
+    udp6_zero_rx: bool = True
+    source_ports: tuple[int, int] = (0, 0)
+
+    def describe(self) -> str:
+        words = [f"ip link add {self.name} mtu {self.mtu}"]
+        words += [f"address {self.mac}"] if self.mac else []
+        words += [f"master {self.master}"] if self.master else []
+        words.append(f"type vxlan id {self.vni} dstport {self.port} local {self.local}")
+        words += [f"dev {self.parent}"] if self.parent else []
+        words.append("learning" if self.learning else "nolearning")
+        words += ["proxy"] if self.proxy else []
+        words += ["srcport {} {}".format(*self.source_ports)] if any(self.source_ports) else []
+        words.append("udpcsum" if self.udp_checksum else "noudpcsum")
+        words.append("udp6zerocsumtx" if self.udp6_zero_tx else "noudp6zerocsumtx")
+        words.append("udp6zerocsumrx" if self.udp6_zero_rx else "noudp6zerocsumrx")
+        return f"{' '.join(words)}; ip link set {self.name} up"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWireguard:
+    """A WireGuard device of the kernel, up, without key or peers; Unsupported where there is none."""
+
+    name: str
+    alias: str
+    mtu: int
+
+    def describe(self) -> str:
+        return f"ip link add {self.name} mtu {self.mtu} type wireguard; ip link set {self.name} up"
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeer:
+    """Whoever has `public_key` (base 64) is at `endpoint` (address:port, "" unknown) and may be `allowed`.
+
+    What goes to those prefixes is encrypted for it, and what it sends must come from there. They are
+    canonical, and sorted by family and address. `keepalive_s` 0 sends none.
+    """
+
+    public_key: str
+    endpoint: str = ""
+    allowed: tuple[str, ...] = ()
+    keepalive_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SetWireguard:
+    """Give a WireGuard device, the kernel's or `wireguard-go`'s, its key, its port, and exactly these peers.
+
+    Sessions with peers that stay go on. The private key is read from `key_file` as the step is carried out,
+    and is nowhere else; `public_key` belongs to it.
+    """
+
+    link: str
+    key_file: str
+    public_key: str
+    port: int
+    peers: tuple[WireguardPeer, ...] = ()
+
+    def describe(self) -> str:
+        command = f"wg set {self.link} listen-port {self.port} private-key {self.key_file}"
+        for peer in self.peers:
+            command += f" peer {peer.public_key}" + (f" endpoint {peer.endpoint}" if peer.endpoint else "")
+            command += f" persistent-keepalive {peer.keepalive_s}" if peer.keepalive_s else ""
+            command += f" allowed-ips {','.join(peer.allowed)}" if peer.allowed else ""
+        return command
+
+
+@dataclass(frozen=True, slots=True)
 class SetLink:
-    """Change an existing link; None leaves a property alone."""
+    """Change an existing link; None leaves a property alone.
+
+    The last five are a bridge port's: `flood` is about frames to an unknown unicast address; with
+    `neigh_suppress` the bridge answers ARP and neighbour solicitations that would leave by this port,
+    as far as it knows the answer; an `isolated` port's frames never leave by another isolated one.
+    """
 
     name: str
     netns: str = ""
@@ -124,18 +233,40 @@ class SetLink:
     master: str | None = None
     alias: str | None = None
     new_name: str | None = None
+    mac: str | None = None
+    hairpin: bool | None = None
+    learning: bool | None = None
+    flood: bool | None = None
+    neigh_suppress: bool | None = None
+    isolated: bool | None = None
 
     def describe(self) -> str:
         words = [f"{_in(self.netns)}ip link set {self.name}"]
         if self.mtu is not None:
             words.append(f"mtu {self.mtu}")
+        if self.mac is not None:
+            words.append(f"address {self.mac}")
         if self.master is not None:
             words.append(f"master {self.master}" if self.master else "nomaster")
         if self.new_name is not None:
             words.append(f"name {self.new_name}")
         if self.up is not None:
             words.append("up" if self.up else "down")
-        return " ".join(words)
+        port = [
+            f"{option} {'on' if value else 'off'}"
+            for option, value in (
+                ("hairpin", self.hairpin),
+                ("learning", self.learning),
+                ("flood", self.flood),
+                ("neigh_suppress", self.neigh_suppress),
+                ("isolated", self.isolated),
+            )
+            if value is not None
+        ]
+        if not port:
+            return " ".join(words)
+        bridge = f"{_in(self.netns)}bridge link set dev {self.name} {' '.join(port)}"
+        return f"{' '.join(words)}; {bridge}" if len(words) > 1 else bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +307,10 @@ class RemoveAddress:
 class AddRoute:
     """A route; `destination` "default" means everything of the gateway's family.
 
-    Without `via` the route is on the link (a device-scoped default, as ipvlan l3 has).
+    It takes the place of the route that has the same destination, table and metric. Without `via` the
+    route is on the link (a device-scoped default, as ipvlan l3 has). `via` may be of the other family.
+    With `onlink` the gateway is taken to be on the link though no address there says so. `source` is the
+    address that this host's own packets get. A blackhole or unreachable route has neither link nor `via`.
     """
 
     destination: str
@@ -185,23 +319,169 @@ class AddRoute:
     netns: str = ""
     version: int = 4
     metric: int = 0
+    onlink: bool = False
+    source: str = ""
+    table: int = MAIN_TABLE
+    kind: RouteKind = "unicast"
 
     def describe(self) -> str:
-        via = f" via {self.via}" if self.via else ""
+        kind = "" if self.kind == "unicast" else f"{self.kind} "
         family = "-6 " if self.version == 6 else ""
-        return f"{_in(self.netns)}ip {family}route replace {self.destination}{via} dev {self.link}"
+        words = [f"{_in(self.netns)}ip {family}route replace {kind}{self.destination}"]
+        if self.via:
+            words.append(
+                f"via inet6 {self.via}" if self.version == 4 and ":" in self.via else f"via {self.via}"
+            )
+        words += [f"dev {self.link}"] if self.link else []
+        words += ["onlink"] if self.onlink else []
+        words += [f"src {self.source}"] if self.source else []
+        words += [f"metric {self.metric}"] if self.metric else []
+        words += [f"table {self.table}"] if self.table != MAIN_TABLE else []
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveRoute:
+    """Remove the first route to `destination` that matches; a `link` of "" and a `metric` of 0 match any.
+
+    With `own` only a route of ours is removed.
+    """
+
     destination: str
     netns: str = ""
     version: int = 4
     link: str = ""
+    metric: int = 0
+    table: int = MAIN_TABLE
+    own: bool = False
 
     def describe(self) -> str:
         family = "-6 " if self.version == 6 else ""
-        return f"{_in(self.netns)}ip {family}route delete {self.destination}"
+        words = [f"{_in(self.netns)}ip {family}route delete {self.destination}"]
+        words += [f"dev {self.link}"] if self.link else []
+        words += [f"metric {self.metric}"] if self.metric else []
+        words += [f"table {self.table}"] if self.table != MAIN_TABLE else []
+        words += [f"proto {ROUTE_PROTOCOL}"] if self.own else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A routing rule: packets that match are looked up in `table`, unless a lower `priority` decided.
+
+    `source` and `destination` are prefixes, "" any; `fwmark` 0 any, else compared under `fwmask`
+    (0: all bits). With `invert` it is for the packets that do *not* match.
+    """
+
+    priority: int
+    table: int
+    version: int = 4
+    source: str = ""
+    destination: str = ""
+    fwmark: int = 0
+    fwmask: int = 0
+    iif: str = ""
+    invert: bool = False
+
+    def words(self) -> str:
+        words = [f"priority {self.priority}"]
+        words += ["not"] if self.invert else []
+        words.append(f"from {self.source or 'all'}")
+        words += [f"to {self.destination}"] if self.destination else []
+        if self.fwmark:
+            words.append(f"fwmark {self.fwmark:#x}" + (f"/{self.fwmask:#x}" if self.fwmask else ""))
+        words += [f"iif {self.iif}"] if self.iif else []
+        return " ".join([*words, f"table {self.table}"])
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    rule: Rule
+    netns: str = ""
+
+    def describe(self) -> str:
+        return f"{_in(self.netns)}ip -{self.rule.version} rule add {self.rule.words()}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRule:
+    """Remove a rule of ours; one that differs in anything stays."""
+
+    rule: Rule
+    netns: str = ""
+
+    def describe(self) -> str:
+        return f"{_in(self.netns)}ip -{self.rule.version} rule delete {self.rule.words()}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetFdb:
+    """Frames to `mac` leave VXLAN device `link` for the VTEP at `destination`; they never age.
+
+    A MAC has one destination: another one takes its place in one step. `ANY_MAC` has several, and gets one
+    more: such a frame is sent to each (head-end replication). With `bridge` the device's bridge is told as
+    well that `mac` is behind this port, so that it neither floods for it nor has to learn it.
+    """
+
+    link: str
+    mac: str
+    destination: str
+    netns: str = ""
+    bridge: bool = False
+
+    def describe(self) -> str:
+        verb = "append" if self.mac == ANY_MAC else "replace"
+        where = " self master static" if self.bridge else " self permanent"
+        prefix = f"{_in(self.netns)}bridge fdb {verb} {self.mac} dev {self.link}"
+        return f"{prefix} dst {self.destination}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFdb:
+    """Remove a row; without `destination` whatever it is. `bridge` as at `SetFdb`."""
+
+    link: str
+    mac: str
+    destination: str = ""
+    netns: str = ""
+    bridge: bool = False
+
+    def describe(self) -> str:
+        where = f" dst {self.destination}" if self.destination else ""
+        prefix = f"{_in(self.netns)}bridge fdb delete {self.mac} dev {self.link}"
+        return f"{prefix}{where} self" + (" master" if self.bridge else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AddNeighbour:
+    """`address`, of either family, is at `mac` on `link`: permanent, or else until it is not confirmed.
+
+    All of a link's neighbours go when it goes down, and when its MAC changes (a bridge's does with its
+    ports, unless it was given one). `router`: the neighbour is a router, as it advertises itself (IPv6).
+    """
+
+    link: str
+    address: str
+    mac: str
+    permanent: bool = True
+    router: bool = False
+    netns: str = ""
+
+    def describe(self) -> str:
+        state = "permanent" if self.permanent else "reachable"
+        router = " router" if self.router else ""
+        prefix = f"{_in(self.netns)}ip neighbour replace {self.address} dev {self.link}"
+        return f"{prefix} lladdr {self.mac} nud {state}{router}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNeighbour:
+    link: str
+    address: str
+    netns: str = ""
+
+    def describe(self) -> str:
+        return f"{_in(self.netns)}ip neighbour delete {self.address} dev {self.link}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +543,21 @@ Step = (
     | CreateSlave
     | CreateVlan
     | CreateDummy
+    | CreateVxlan
+    | CreateWireguard
+    | SetWireguard
     | SetLink
     | DeleteLink
     | AddAddress
     | RemoveAddress
     | AddRoute
     | RemoveRoute
+    | AddRule
+    | RemoveRule
+    | SetFdb
+    | RemoveFdb
+    | AddNeighbour
+    | RemoveNeighbour
     | Announce
     | SetSysctl
     | Nft
@@ -291,6 +580,51 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class VxlanState:
+    """What a VXLAN device was made with; `local` is "" where it has no address of its own."""
+
+    vni: int
+    port: int
+    local: str = ""
+    learning: bool = False
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeerState:
+    """A peer as a device shows it: with the bytes of payload, and when it last shook hands (0: never)."""
+
+    peer: WireguardPeer
+    handshake_ns: int = 0
+    received: int = 0
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardState:
+    """What a WireGuard device has: its public key ("" none yet), its port, its peers by key."""
+
+    public_key: str = ""
+    port: int = 0
+    peers: tuple[WireguardPeerState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardDevice:
+    """The node's WireGuard device: what it is to be, and what it is (None: it is not there).
+
+    `public_key` belongs to the private key in `key_file`. `keepalive_s` is what peers are sent, 0 for none.
+    """
+
+    name: str
+    key_file: str
+    public_key: str
+    port: int
+    keepalive_s: int = 0
+    state: WireguardState | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LinkState:
     """A link as the kernel shows it.
 
@@ -309,17 +643,39 @@ class LinkState:
     addresses: frozenset[str] = frozenset()
     peer_index: int = 0
     sysctls: dict[str, str] = field(default_factory=dict)
+    vxlan: VxlanState | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RouteState:
-    """A route, of whatever table; `destination` is "default", "::/0" or a prefix."""
+    """A route, of whatever table; `destination` is "default", "::/0" or a prefix.
+
+    Every unicast route is shown; blackhole and unreachable ones only if they are ours, which `protocol`
+    ROUTE_PROTOCOL says.
+    """
 
     destination: str
     link: str = ""
     via: str = ""
     mtu: int = 0
     metric: int = 0
+    table: int = MAIN_TABLE
+    protocol: int = 0
+    kind: RouteKind = "unicast"
+    source: str = ""
+    onlink: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        return self.protocol == ROUTE_PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A row of a neighbour table: where its address is."""
+
+    mac: str
+    router: bool = False
 
 
 @dataclass(frozen=True, slots=True)

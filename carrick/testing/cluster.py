@@ -4,13 +4,14 @@ For model-based tests of ownership under partition, and for scale runs with thou
 """
 
 import asyncio
+import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
-from typing import Self
+from typing import Any, Self
 
 from ..domains.ipam import Allocator, Pool, PoolId
 from ..domains.ipam.errors import PoolFull
@@ -122,11 +123,15 @@ class _WireWatch:
 
 @dataclass(slots=True)
 class Memory:
-    """What outlives a simulated node's daemon: its own store, as it were."""
+    """What outlives a simulated node's daemon: its own store, as it were.
+
+    `is_published` says that the cluster's store is known to hold all the containers' endpoints.
+    """
 
     epoch: int = 0
     blocks: dict[str, Block] | None = None
     containers: dict[str, tuple[NetworkId, str]] | None = None
+    is_published: bool = False
 
 
 class SimulatedNode:
@@ -141,7 +146,9 @@ class SimulatedNode:
         memory: Memory | None = None,
         seed: int | None = None,
         gone_after_s: float = 600.0,
+        records: Callable[[Store], ClusterRecords] = ClusterRecords,
     ) -> None:
+        """`records` may give collections that many nodes of one process share decoded records through."""
         self.id = NodeId(name)
         self.wire = Wire(store)
         self.memory = memory or Memory()
@@ -151,7 +158,7 @@ class SimulatedNode:
         self._kept: dict[str, Block] = dict(self.memory.blocks or {})
         self._allocators: dict[NetworkId, Allocator] = {}
         self._giving = asyncio.Lock()
-        self.records = ClusterRecords(self.wire)
+        self.records = records(self.wire)
         self.mirror = Mirror(self.records, clock, choose)
         self.membership = Membership(
             node=self.id,
@@ -171,6 +178,7 @@ class SimulatedNode:
             clock=clock,
             desired=self.desired,
             choose=choose,
+            published=self._published() if self.memory.is_published else None,
         )
         self.blocks = BlockService(
             records=self.records,
@@ -202,12 +210,22 @@ class SimulatedNode:
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Self]:
-        """Run the daemon's tasks; leaving is its kill, the containers stay."""
+    async def running(self, gate: asyncio.Event | None = None) -> AsyncIterator[Self]:
+        """Run the daemon's tasks; leaving is its kill, the containers stay.
+
+        With a `gate` the membership alone is kept until it opens: where thousands start at once, nobody
+        watches the others' signs of life appear one by one.
+        """
+
+        async def run(part: Any) -> None:
+            if gate is not None and part is not self.membership:
+                await gate.wait()
+            await part.run()
+
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             tasks = [
-                group.create_task(part.run(), name=f"{self.id} {type(part).__name__}")
+                group.create_task(run(part), name=f"{self.id} {type(part).__name__}")
                 for part in (
                     self.mirror,
                     self.membership,
@@ -267,12 +285,37 @@ class SimulatedNode:
                 found[endpoint.key] = endpoint
         return found
 
+    def _published(self) -> dict[str, RemoteEndpoint]:
+        made = (self._endpoint(name, *place) for name, place in self.containers.items())
+        return {endpoint.key: endpoint for endpoint in made}
+
+    def history(self) -> list[Change]:
+        """Return what the store would hold of this node, had it been there with its `memory` for long.
+
+        Without its sign of life, and without its networks.
+        """
+        record = replace(self._describe(), epoch=self.memory.epoch, joined_ns=1)
+        changes: list[Change] = [self.records.nodes.putting(self.id, record)]
+        changes += [self.records.blocks.putting(block.key, block) for block in self._kept.values()]
+        changes += [self.records.endpoints.putting(key, item) for key, item in self._published().items()]
+        return changes
+
+    async def leave(self) -> None:
+        """Stop every container, give every block back, and take the record away. Ends nothing itself."""
+        for name in list(self.containers):
+            self.stop(name)
+        await self.publisher.settled()
+        for block in list(self._kept.values()):
+            await self.blocks.release(block)
+        await self.membership.leave()
+
     def _endpoint(self, name: str, network_id: NetworkId, address: str) -> RemoteEndpoint:
+        # As long as real ones, for what is measured in bytes.
         return RemoteEndpoint(
-            EndpointId(f"{self.id}-{name}"),
+            EndpointId(hashlib.sha256(f"endpoint {self.id} {name}".encode()).hexdigest()),
             network_id,
             self.id,
-            ContainerId(name),
+            ContainerId(hashlib.sha256(f"container {self.id} {name}".encode()).hexdigest()),
             name,
             "02:00:00:00:00:01",
             ipv4=address,
@@ -332,7 +375,15 @@ class SimulatedNode:
         self.memory.blocks = dict(self._kept)
 
     def _describe(self) -> NodeRecord:
-        return NodeRecord(self.id, self.id, 0, (Underlay("10.99.1.1", "10.99.1.0/24"),))
+        return NodeRecord(
+            self.id,
+            self.id,
+            0,
+            (Underlay("10.99.1.1", "10.99.1.0/24"),),
+            api="10.99.1.1:2377",
+            version="0.0.0",
+            vtep_mac="02:00:00:00:00:02",
+        )
 
     def _new_epoch(self) -> None:
         self.ownership.new_epoch()

@@ -409,6 +409,7 @@ class FakeContainers:
         await self.exec_start(exec_id)
 
     async def exec_resize(self, exec_id: str, size: ConsoleSize) -> None:
+        await self.exec_get(exec_id)
         _, process = self.execs[exec_id]
         if process is not None:
             process.sizes.append(size)

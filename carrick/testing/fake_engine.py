@@ -21,6 +21,7 @@ from ..host.runtime.api import (
     Volume,
 )
 from ..model.errors import InvalidRequest, NotFound
+from .fake_cluster import FakeCluster
 from .fake_containers import FakeContainers
 from .fake_ids import NO_FILTERS, make_id
 from .fake_images import IMAGE_ID, FakeImages
@@ -28,7 +29,7 @@ from .fake_networks import FakeNetworks
 
 
 class FakeEngine:
-    """The engine's five faces. `journal` records the calls that changed something."""
+    """The engine's faces. `journal` records the calls that changed something."""
 
     def __init__(self) -> None:
         self.journal: list[str] = []
@@ -39,6 +40,7 @@ class FakeEngine:
         self.volumes = FakeVolumes()
         self.system = FakeSystem(self)
         self.containers = FakeContainers(self)
+        self.cluster = FakeCluster()
 
     async def close(self) -> None:
         for process in self.containers.processes.values():
@@ -61,6 +63,9 @@ class FakeEvents:
 class FakeVolumes:
     def __init__(self) -> None:
         self.store: dict[str, Volume] = {}
+
+    async def size(self, name: str) -> int:
+        return len((await self.get(name)).name)
 
     async def create(
         self, name: str, *, driver: str, options: dict[str, str], labels: dict[str, str]

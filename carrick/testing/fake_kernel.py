@@ -2,7 +2,8 @@
 
 It behaves as Linux does wherever a planner can see a difference, quirks included: a veth's ends and a
 namespace's links go together; an address goes with the primary of its subnet; IPv6 addresses need IPv6
-switched on and go when the link goes down; a route needs its link up and its gateway on the link. The suite
+switched on and go when the link goes down, neighbours too; a route needs its link up and its gateway on the
+link; an FDB's rows stay until they are removed. The suite
 `tests/contract/test_kernel_contract.py` runs on it, and the same cases run on the real kernel.
 
 `fail_at` and `killed_at` make it refuse, or make the daemon die, at a step of the test's choice.
@@ -11,7 +12,7 @@ switched on and go when the link goes down; a route needs its link up and its ga
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,20 @@ from typing import Any
 
 from ..model import steps
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
-from ..model.steps import LinkState, NamespaceState, RouteState, Step
+from ..model.steps import (
+    ANY_MAC,
+    MAIN_TABLE,
+    ROUTE_PROTOCOL,
+    LinkState,
+    NamespaceState,
+    Neighbour,
+    RouteState,
+    Rule,
+    Step,
+    VxlanState,
+    WireguardPeerState,
+    WireguardState,
+)
 
 _BRIDGE_SYSCTLS = {
     "ipv4.route_localnet": "net.ipv4.conf.{}.route_localnet",
@@ -27,6 +41,8 @@ _BRIDGE_SYSCTLS = {
     "ipv6.disable_ipv6": "net.ipv6.conf.{}.disable_ipv6",
 }
 _PER_LINK = {"route_localnet": "0", "accept_ra": "1", "disable_ipv6": "0", "arp_notify": "0"}
+_KERNEL = 2
+"""The protocol number of routes that the kernel makes for an address."""
 _HOST = {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.forwarding": "0"}
 
 
@@ -48,20 +64,36 @@ class _Link:
     peer: "_Link | None" = None
     addresses: list[str] = field(default_factory=list)
     mode: str = ""
+    vxlan: VxlanState | None = None
+    wireguard: WireguardState | None = None
+    port: dict[str, bool] = field(default_factory=dict)
+    fdb: dict[str, list[str]] = field(default_factory=dict)
+    bridge_rows: set[str] = field(default_factory=set)
+    neighbours: dict[str, Neighbour] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class _Route:
     destination: IPv4Network | IPv6Network
-    link: _Link
+    link: _Link | None
     via: str = ""
     metric: int = 0
+    onlink: bool = False
+    source: str = ""
+    table: int = MAIN_TABLE
+    kind: steps.RouteKind = "unicast"
+    protocol: int = ROUTE_PROTOCOL
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.destination, self.table, self.metric)
 
 
 @dataclass(slots=True, eq=False)
 class _Namespace:
     links: dict[str, _Link] = field(default_factory=dict)
     routes: list[_Route] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
 
 
@@ -126,6 +158,21 @@ class FakeKernel:
         """Return the mode (and flag) a macvlan or ipvlan child was made with."""
         return self._link(self._namespace(netns), name).mode
 
+    def port_flags(self, name: str, netns: str = "") -> dict[str, bool]:
+        """Return what a bridge's port was set to: `learning`, `flood`, `neigh_suppress` …"""
+        return dict(self._link(self._namespace(netns), name).port)
+
+    def bridge_rows(self, name: str, netns: str = "") -> frozenset[str]:
+        """Return the MACs that a VXLAN device's bridge was told are behind it."""
+        return frozenset(self._link(self._namespace(netns), name).bridge_rows)
+
+    def add_route(self, destination: str, link: str, *, table: int = MAIN_TABLE) -> None:
+        """Put a route on the host that somebody else made."""
+        namespace = self._namespaces[""]
+        network = ip_network(destination)
+        route = _Route(network, self._link(namespace, link), table=table, protocol=4)
+        namespace.routes.append(route)
+
     def look(self, netns: str = "") -> NamespaceState:
         """`read`, without waiting."""
         namespace = self._namespace(netns)
@@ -146,6 +193,7 @@ class FakeKernel:
                     for key, path in _BRIDGE_SYSCTLS.items()
                     if link.kind == "bridge"
                 },
+                vxlan=link.vxlan,
             )
             for link in namespace.links.values()
         }
@@ -172,6 +220,27 @@ class FakeKernel:
         self._live()
         return self.look(netns)
 
+    async def read_fdb(self, link: str, netns: str = "") -> dict[str, frozenset[str]]:
+        self._live()
+        found = self._link(self._namespace(netns), link)
+        return {mac: frozenset(rows) for mac, rows in found.fdb.items()}
+
+    async def read_neighbours(self, link: str, netns: str = "") -> dict[str, Neighbour]:
+        self._live()
+        return dict(self._link(self._namespace(netns), link).neighbours)
+
+    async def read_wireguard(self, link: str) -> WireguardState:
+        self._live()
+        found = self._link(self._namespaces[""], link).wireguard
+        if found is None:
+            raise NotFound(f"no WireGuard device {link} answers")
+        return found
+
+    async def read_rules(self, netns: str = "") -> tuple[Rule, ...]:
+        self._live()
+        rules = self._namespace(netns).rules
+        return tuple(sorted(rules, key=lambda rule: (rule.version, rule.priority)))
+
     async def has_netns(self, path: str) -> bool:
         return path in self._namespaces
 
@@ -193,7 +262,7 @@ class FakeKernel:
         self._live()
         return self.sysctl(key, netns)
 
-    def is_own_change(self, port_id: int, link: str = "") -> bool:
+    def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
         return port_id == os.getpid()
 
     # Steps -----------------------------------------------------------------------------------
@@ -233,6 +302,20 @@ class FakeKernel:
                 self._create_child(step, step.name, "vlan", step.alias, step.parent)
             case steps.CreateDummy():
                 self._create_child(step, step.name, "dummy", step.alias, "")
+            case steps.CreateVxlan():
+                self._create_vxlan(step)
+            case steps.CreateWireguard():
+                self._create_wireguard(step)
+            case steps.SetWireguard():
+                link = self._link(self._namespaces[""], step.link)
+                if link.wireguard is None:
+                    raise NotFound(f"no WireGuard device {step.link} answers")
+                known = {seen.peer.public_key: seen for seen in link.wireguard.peers}
+                peers = tuple(
+                    replace(known.get(peer.public_key, WireguardPeerState(peer)), peer=peer)
+                    for peer in sorted(step.peers, key=lambda peer: peer.public_key)
+                )
+                link.wireguard = WireguardState(step.public_key, step.port, peers)
             case steps.SetLink():
                 self._set_link(step)
             case steps.DeleteLink(name, netns):
@@ -249,6 +332,22 @@ class FakeKernel:
                 self._add_route(step)
             case steps.RemoveRoute():
                 self._remove_route(step)
+            case steps.AddRule(rule, netns):
+                rules = self._namespace(netns).rules
+                if rule not in rules:
+                    rules.append(rule)
+            case steps.RemoveRule(rule, netns):
+                if netns in self._namespaces and rule in self._namespaces[netns].rules:
+                    self._namespaces[netns].rules.remove(rule)
+            case steps.SetFdb():
+                self._set_fdb(step)
+            case steps.RemoveFdb():
+                self._remove_fdb(step)
+            case steps.AddNeighbour():
+                self._add_neighbour(step)
+            case steps.RemoveNeighbour(name, address, netns):
+                if (namespace := self._namespaces.get(netns)) and (found := namespace.links.get(name)):
+                    found.neighbours.pop(str(ip_address(address)), None)
             case steps.SetSysctl():
                 self._set_sysctl(step)
             case steps.Nft(commands):
@@ -301,6 +400,43 @@ class FakeKernel:
         link.alias = alias
         self._set_up(host, link, True)
 
+    def _create_vxlan(self, step: steps.CreateVxlan) -> None:
+        host = self._namespaces[""]
+        local = str(ip_address(step.local))
+        state = VxlanState(step.vni, step.port, local, step.learning, step.proxy)
+        master = self._link(host, step.master) if step.master else None
+        parent = self._link(host, step.parent) if step.parent else None
+        self._probe(step, "vxlan", step.name)
+        link = self._existing(step, host, step.name, "vxlan", step.alias)
+        if link is not None and link.vxlan != state:
+            raise _taken(step)
+        if link is None:
+            version = ip_address(local).version
+            for other in host.links.values():
+                if (
+                    other.vxlan
+                    and (other.vxlan.vni, other.vxlan.port) == (step.vni, step.port)
+                    and ip_address(other.vxlan.local).version == version
+                ):
+                    raise _taken(step)
+            link = self._add(host, step.name, "vxlan", mac=step.mac)
+            link.vxlan, link.parent = state, parent
+        link.alias, link.master = step.alias, master or link.master
+        self._set_mac(link, step.mac or link.mac)
+        self._set_mtu(link, step.mtu)
+        self._set_up(host, link, True)
+
+    def _create_wireguard(self, step: steps.CreateWireguard) -> None:
+        host = self._namespaces[""]
+        link = self._existing(step, host, step.name, "wireguard", step.alias)
+        if link is None:
+            self._probe(step, "wireguard", step.name)
+            link = self._add(host, step.name, "wireguard")
+            link.wireguard = WireguardState()
+        link.alias = step.alias
+        self._set_mtu(link, step.mtu)
+        self._set_up(host, link, True)
+
     def _set_link(self, step: steps.SetLink) -> None:
         namespace = self._namespace(step.netns)
         if step.new_name is not None and step.name not in namespace.links:
@@ -309,6 +445,13 @@ class FakeKernel:
             link = self._link(namespace, step.name)
         if step.master is not None:
             link.master = self._link(namespace, step.master) if step.master else None
+        if step.mac is not None:
+            self._set_mac(link, step.mac)
+        for name in ("hairpin", "learning", "flood", "neigh_suppress", "isolated"):
+            if (value := getattr(step, name)) is not None:
+                if link.master is None:
+                    raise _refused(step, errno.EOPNOTSUPP)
+                link.port[name] = value
         if step.mtu is not None:
             self._set_mtu(link, step.mtu)
         if step.alias is not None:
@@ -334,27 +477,74 @@ class FakeKernel:
 
     def _add_route(self, step: steps.AddRoute) -> None:
         namespace = self._namespace(step.netns)
-        link = self._link(namespace, step.link)
-        if not link.up:
-            raise _refused(step, errno.ENETDOWN)
-        if step.via and not _is_near(namespace, link, step.via):
-            raise _refused(step, errno.ENETUNREACH if step.version == 4 else errno.EHOSTUNREACH)
+        link = None
+        if step.kind == "unicast":
+            link = self._link(namespace, step.link)
+            if not link.up:
+                raise _refused(step, errno.ENETDOWN)
+            if step.via and not step.onlink and not _is_near(namespace, link, step.via):
+                raise _refused(step, errno.ENETUNREACH if step.version == 4 else errno.EHOSTUNREACH)
+            if step.source and step.source not in {
+                str(ip_interface(item).ip) for other in namespace.links.values() for item in other.addresses
+            }:
+                raise _refused(step, errno.EINVAL)
         destination = _destination(step.destination, step.version)
         metric = step.metric or (1024 if step.version == 6 else 0)
-        namespace.routes = [
-            route for route in namespace.routes if (route.destination, route.metric) != (destination, metric)
-        ]
-        namespace.routes.append(_Route(destination, link, step.via, metric))
+        made = _Route(destination, link, step.via, metric, step.onlink, step.source, step.table, step.kind)
+        namespace.routes = [route for route in namespace.routes if route.key != made.key]
+        namespace.routes.append(made)
 
     def _remove_route(self, step: steps.RemoveRoute) -> None:
         namespace = self._namespaces.get(step.netns)
         if namespace is None:
             return
         destination = _destination(step.destination, step.version)
-        for route in namespace.routes:
-            if route.destination == destination and step.link in {"", route.link.name}:
+        for route in sorted(namespace.routes, key=lambda route: route.metric):
+            if (
+                (route.destination, route.table) == (destination, step.table)
+                and step.link in {"", route.link.name if route.link else ""}
+                and step.metric in {0, route.metric}
+                and (not step.own or route.protocol == ROUTE_PROTOCOL)
+            ):
                 namespace.routes.remove(route)
                 return
+
+    def _set_fdb(self, step: steps.SetFdb) -> None:
+        link = self._link(self._namespace(step.netns), step.link)
+        destination = ip_address(step.destination)
+        if link.vxlan is None:
+            raise _refused(step, errno.EOPNOTSUPP)
+        if destination.version != ip_address(link.vxlan.local).version:
+            raise _refused(step, errno.EAFNOSUPPORT)
+        rows = link.fdb.setdefault(step.mac, [])
+        if step.mac != ANY_MAC:
+            rows.clear()
+        if str(destination) not in rows:
+            rows.append(str(destination))
+        if step.bridge and link.master is not None:
+            link.bridge_rows.add(step.mac)
+
+    def _remove_fdb(self, step: steps.RemoveFdb) -> None:
+        namespace = self._namespaces.get(step.netns)
+        link = namespace.links.get(step.link) if namespace else None
+        if link is None:
+            return
+        gone = str(ip_address(step.destination)) if step.destination else ""
+        rows = [item for item in link.fdb.pop(step.mac, []) if gone and item != gone]
+        if rows:
+            link.fdb[step.mac] = rows
+        if step.bridge:
+            link.bridge_rows.discard(step.mac)
+
+    def _add_neighbour(self, step: steps.AddNeighbour) -> None:
+        link = self._link(self._namespace(step.netns), step.link)
+        if not link.up:
+            raise _refused(step, errno.ENETDOWN)
+        address = ip_address(step.address)
+        link.neighbours.pop(str(address), None)
+        if step.permanent:
+            router = step.router and address.version == 6
+            link.neighbours[str(address)] = Neighbour(step.mac, router)
 
     def _set_sysctl(self, step: steps.SetSysctl) -> None:
         namespace = self._namespace(step.netns)
@@ -416,9 +606,10 @@ class FakeKernel:
     def _probe(self, step: Step, kind: str, name: str) -> None:
         if kind in self.lacks:
             shown = "802.1q vlan" if kind == "vlan" else kind
+            instead = "the direct transport" if kind == "vxlan" else "the bridge driver"
             raise Unsupported(
                 f"this kernel has no {shown} links (creating {name} was refused: Operation not supported)",
-                remedy=f"load the kernel's {kind} module, or use the bridge driver",
+                remedy=f"load the kernel's {kind} module, or use {instead}",
             )
 
     def _add(
@@ -463,6 +654,12 @@ class FakeKernel:
                 namespace.sysctls[".".join(parts)] = namespace.sysctls.pop(key)
 
     @staticmethod
+    def _set_mac(link: _Link, mac: str) -> None:
+        if mac != link.mac:
+            link.neighbours.clear()
+        link.mac = mac
+
+    @staticmethod
     def _set_mtu(link: _Link, mtu: int) -> None:
         link.mtu = mtu
 
@@ -474,6 +671,7 @@ class FakeKernel:
             self._give_link_local(namespace, link)
         elif was and not up:
             link.addresses = [item for item in link.addresses if ip_interface(item).version == 4]
+            link.neighbours.clear()
             _drop_routes(namespace, link)
 
     def _give_link_local(self, namespace: _Namespace, link: _Link) -> None:
@@ -547,11 +745,20 @@ def _route_states(namespace: _Namespace) -> Iterator[RouteState]:
             continue
         for network in dict.fromkeys(ip_interface(item).network for item in link.addresses):
             if network.prefixlen < network.max_prefixlen or network.version == 6:
-                yield RouteState(str(network), link.name, metric=256 if network.version == 6 else 0)
+                metric = 256 if network.version == 6 else 0
+                yield RouteState(str(network), link.name, metric=metric, protocol=_KERNEL)
     for route in namespace.routes:
         shown = str(route.destination)
         yield RouteState(
-            "default" if shown == "0.0.0.0/0" else shown, route.link.name, route.via, metric=route.metric
+            "default" if shown == "0.0.0.0/0" else shown,
+            route.link.name if route.link else "",
+            route.via,
+            metric=route.metric,
+            table=route.table,
+            protocol=route.protocol,
+            kind=route.kind,
+            source=route.source,
+            onlink=route.onlink,
         )
 
 

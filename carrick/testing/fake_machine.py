@@ -6,16 +6,18 @@ nothing of the dead daemon acts on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 from ..drivers.registry import DriverRegistry, load_drivers
-from ..engine.clock import SystemClock
+from ..engine.clock import Clock, SystemClock, as_datetime
 from ..engine.engine import CarrickEngine
 from ..host.config import Config
+from ..host.store.contract import Store
+from ..model.cluster import ClusterSettings
 from ..model.containers import ImageConfig
 from .fake_kernel import FakeKernel, Killed
 from .fake_portholder import FakePortHolder
@@ -68,15 +70,19 @@ class _Fused:
 class FakeMachine:
     """Everything below the engine, in memory. `directory` is for the few files that the engine writes."""
 
-    def __init__(self, directory: Path, drivers: DriverRegistry | None = None) -> None:
+    def __init__(
+        self, directory: Path, drivers: DriverRegistry | None = None, clock: Clock | None = None
+    ) -> None:
         self.config = Config(state_dir=directory / "state", run_dir=directory / "run")
+        self.clock = clock or SystemClock()
         self.kernel = FakeKernel(uplink="eth0")
         self.store = MemoryStore()
-        self.runtime = FakeRuntime()
+        self.runtime = FakeRuntime(lambda: as_datetime(self.clock.now_ns()))
         self.images = FakeImageStore()
         self.volumes = FakeVolumeStore()
         self.holder = FakePortHolder()
         self.drivers = drivers or load_drivers()
+        self.open_cluster_store: Callable[[ClusterSettings], Store] | None = None
         self._fuse = _Fuse()
         self._resolv_conf = directory / "resolv.conf"
         self._resolv_conf.write_text("nameserver 192.0.2.53\n")
@@ -124,9 +130,10 @@ class FakeMachine:
             volumes=self.volumes,
             holder=_Fused(self.holder, _EFFECTS["holder"], fuse),
             drivers=self.drivers,
-            clock=SystemClock(),
+            clock=self.clock,
             host_id="machine",
             resolv_conf=self._resolv_conf,
+            open_cluster_store=self.open_cluster_store,
         )
         await engine.prepare()
         await self.holder.sync(engine.ports.everything_held())

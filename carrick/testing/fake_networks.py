@@ -80,6 +80,8 @@ class FakeNetworks:
         index = len(self.endpoints_of(container_id))
         address = attachment.settings.ipv4_address
         if pool and not address:
+            if len(members) + 3 >= pool.network.num_addresses:
+                raise Failed("no available IPv4 addresses on this network's address pools")
             address = str(pool.network[len(members) + 2])
         members[container_id] = Endpoint(
             EndpointId(make_id("endpoint", identifier, container_id)),
@@ -103,7 +105,12 @@ class FakeNetworks:
             raise Conflict(f"network with name {request.name} already exists")
         if request.driver not in ("bridge", "host", "null"):
             raise NotFound(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
-        return Created(self._add(request, f"172.{17 + len(self.networks)}.0.0/16"))
+        for given in request.pools:
+            try:
+                ip_network(given.subnet)
+            except ValueError as error:
+                raise InvalidRequest(f"invalid subnet {given.subnet}") from error
+        return Created(self._add(request, f"172.{17 + len(self.networks) % 200}.0.0/16"))
 
     async def plan(self, request: CreateNetwork) -> Plan:
         return Plan((CreateBridge("br-fake", "carrick:fake", 1500),), ("172.18.0.0/16 is free",))

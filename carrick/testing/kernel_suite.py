@@ -6,7 +6,7 @@ A subclass gives a fixture `world`. Only what planners rely on is asked; each ca
 import asyncio
 import errno
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,22 +14,35 @@ import pytest
 from ..host.kernel.contract import Kernel
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound
 from ..model.steps import (
+    ANY_MAC,
+    ROUTE_PROTOCOL,
     AddAddress,
+    AddNeighbour,
     AddRoute,
+    AddRule,
     CreateBridge,
     CreateNetns,
     CreateSlave,
     CreateVeth,
+    CreateVxlan,
     DeleteLink,
     DeleteNetns,
     LinkState,
     NamespaceState,
+    Neighbour,
     Nft,
     RemoveAddress,
+    RemoveFdb,
+    RemoveNeighbour,
     RemoveRoute,
+    RemoveRule,
+    RouteState,
+    Rule,
+    SetFdb,
     SetLink,
     SetSysctl,
     Step,
+    VxlanState,
 )
 
 MAC = "02:00:5e:10:00:01"
@@ -63,6 +76,15 @@ class World:
             self.apply(*steps)
         return caught.value
 
+    def fdb(self, link: str, netns: str = "") -> dict[str, frozenset[str]]:
+        return dict(self.run(self.kernel.read_fdb(link, netns)))
+
+    def neighbours(self, link: str, netns: str = "") -> dict[str, Neighbour]:
+        return dict(self.run(self.kernel.read_neighbours(link, netns)))
+
+    def own_routes(self, netns: str = "") -> set[RouteState]:
+        return {route for route in self.read(netns).routes if route.is_own}
+
     def sysctl(self, key: str, netns: str = "") -> str | None:
         value: str | None = self.run(self.kernel.read_sysctl(key, netns))
         return value
@@ -74,6 +96,10 @@ def _bridge(name: str = "br0", mtu: int = 1500) -> CreateBridge:
 
 def _veth(netns: str, name: str = "ve0", peer: str = "eth0", mtu: int = 1500) -> CreateVeth:
     return CreateVeth(name, f"carrick:{name}", mtu, "br0", peer, netns, PEER_MAC)
+
+
+def _vxlan(name: str = "vx0", vni: int = 4096, local: str = "192.0.2.1", **changes: Any) -> CreateVxlan:
+    return replace(CreateVxlan(name, vni, 4789, local, f"carrick:{name}", 1450), **changes)
 
 
 def _global(link: LinkState) -> set[str]:
@@ -363,6 +389,236 @@ class KernelSuite:
         assert isinstance(world.refused(CreateSlave("macvlan", "eth0", pair, "br0", "bridge")), Conflict)
         world.apply(DeleteLink("br0"))
         assert "eth0" not in world.read(other).links
+
+    # VXLAN, FDB and neighbours ---------------------------------------------------------------
+
+    def test_a_vxlan_device(self, world: World) -> None:
+        world.apply(_bridge(mtu=1450), _vxlan(mac=PEER_MAC, master="br0"))
+        link = world.link("vx0")
+        assert (link.kind, link.mac, link.mtu, link.up) == ("vxlan", PEER_MAC, 1450, True)
+        assert (link.master, link.alias) == ("br0", "carrick:vx0")
+        assert link.vxlan == VxlanState(4096, 4789, "192.0.2.1")
+        assert world.link("br0").vxlan is None
+
+    def test_a_vxlan_device_over_ipv6(self, world: World) -> None:
+        world.apply(_vxlan(local="2001:db8:0::1", learning=True, proxy=True, source_ports=(40000, 50000)))
+        assert world.link("vx0").vxlan == VxlanState(4096, 4789, "2001:db8::1", True, True)
+
+    def test_a_vxlan_device_that_is_there_is_brought_into_shape(self, world: World) -> None:
+        world.apply(_bridge(), _vxlan())
+        before = world.link("vx0").index
+        world.apply(SetLink("vx0", up=False, mtu=1300, alias=""))
+        world.apply(_vxlan(mac=PEER_MAC, master="br0"))
+        link = world.link("vx0")
+        assert (link.index, link.mtu, link.up, link.alias) == (before, 1450, True, "carrick:vx0")
+        assert (link.master, link.mac) == ("br0", PEER_MAC)
+
+    @pytest.mark.parametrize(
+        "changes", [{"vni": 4097}, {"port": 8472}, {"local": "192.0.2.2"}, {"alias": "x"}, {"proxy": True}]
+    )
+    def test_another_vxlan_device_of_that_name_is_a_conflict(
+        self, world: World, changes: dict[str, Any]
+    ) -> None:
+        world.apply(_vxlan())
+        before = world.link("vx0")
+        assert isinstance(world.refused(_vxlan(**changes)), Conflict)
+        assert world.link("vx0") == before
+        world.apply(DeleteLink("vx0"), _vxlan(**changes))
+        assert world.link("vx0").index != before.index
+
+    def test_a_vni_is_used_once(self, world: World) -> None:
+        world.apply(_vxlan())
+        assert isinstance(world.refused(_vxlan("vx1")), Conflict)
+        assert "vx1" not in world.read().links
+        world.apply(_vxlan("vx1", vni=4097), _vxlan("vx2", port=8472), _vxlan("vx3", local="2001:db8::1"))
+        assert isinstance(world.refused(_vxlan("vx4", vni=4098, master="nothing")), NotFound)
+        assert isinstance(world.refused(_vxlan("vx4", vni=4098, parent="nothing")), NotFound)
+        assert {"vx1", "vx2", "vx3"} < set(world.read().links)
+
+    def test_a_vxlan_device_goes_with_its_parent(self, world: World) -> None:
+        world.apply(_bridge(), _vxlan(parent="br0"))
+        world.apply(DeleteLink("br0"))
+        assert "vx0" not in world.read().links
+
+    def test_fdb_rows(self, world: World) -> None:
+        world.apply(_vxlan())
+        assert world.fdb("vx0") == {}
+        rows = [SetFdb("vx0", MAC, "192.0.2.7"), SetFdb("vx0", PEER_MAC, "192.0.2.8")]
+        world.apply(*rows)
+        world.apply(*rows)
+        assert world.fdb("vx0") == {MAC: {"192.0.2.7"}, PEER_MAC: {"192.0.2.8"}}
+        world.apply(SetFdb("vx0", MAC, "192.0.2.9"))
+        assert world.fdb("vx0") == {MAC: {"192.0.2.9"}, PEER_MAC: {"192.0.2.8"}}
+        world.apply(RemoveFdb("vx0", MAC), RemoveFdb("vx0", PEER_MAC, "192.0.2.8"))
+        world.apply(RemoveFdb("vx0", MAC), RemoveFdb("vx0", PEER_MAC, "192.0.2.8"))
+        assert world.fdb("vx0") == {}
+
+    def test_the_row_for_all_has_several_destinations(self, world: World) -> None:
+        world.apply(_vxlan(local="2001:db8::1"))
+        several = [SetFdb("vx0", ANY_MAC, f"2001:db8::{number}") for number in (2, 3, 4)]
+        world.apply(*several, several[0])
+        assert world.fdb("vx0") == {ANY_MAC: {"2001:db8::2", "2001:db8::3", "2001:db8::4"}}
+        gone = RemoveFdb("vx0", ANY_MAC, "2001:db8::3")
+        world.apply(gone, gone)
+        assert world.fdb("vx0") == {ANY_MAC: {"2001:db8::2", "2001:db8::4"}}
+        world.apply(RemoveFdb("vx0", ANY_MAC))
+        assert world.fdb("vx0") == {}
+
+    def test_rows_survive_a_link_that_goes_down(self, world: World) -> None:
+        world.apply(_vxlan(), SetFdb("vx0", MAC, "192.0.2.7"), SetFdb("vx0", ANY_MAC, "192.0.2.7"))
+        world.apply(SetLink("vx0", up=False), SetLink("vx0", up=True))
+        assert world.fdb("vx0") == {MAC: {"192.0.2.7"}, ANY_MAC: {"192.0.2.7"}}
+
+    def test_rows_that_the_bridge_has_too(self, world: World) -> None:
+        world.apply(_bridge(), _vxlan(master="br0"))
+        world.apply(SetFdb("vx0", MAC, "192.0.2.7", bridge=True))
+        world.apply(SetFdb("vx0", MAC, "192.0.2.8", bridge=True))
+        assert world.fdb("vx0") == {MAC: {"192.0.2.8"}}
+        world.apply(SetLink("vx0", master=""))
+        gone = RemoveFdb("vx0", MAC, "192.0.2.8", bridge=True)
+        world.apply(gone, gone)
+        assert world.fdb("vx0") == {}
+
+    def test_an_fdb_row_needs_its_device_and_its_family(self, world: World, netns: str) -> None:
+        for link in ("vx0", "nothing"):
+            assert isinstance(world.refused(SetFdb(link, MAC, "192.0.2.7")), NotFound)
+            assert isinstance(world.refused(AddNeighbour(link, "10.1.0.9", MAC)), NotFound)
+        world.apply(
+            RemoveFdb("nothing", MAC),
+            RemoveNeighbour("nothing", "10.1.0.9"),
+            RemoveFdb("vx0", MAC, netns=netns),
+            RemoveFdb("vx0", MAC, netns=world.path("gone")),
+            RemoveNeighbour("vx0", "10.1.0.9", world.path("gone")),
+            RemoveRule(Rule(900, 900), world.path("gone")),
+        )
+        for read in (world.fdb, world.neighbours):
+            with pytest.raises(NotFound, match="nothing"):
+                read("nothing")
+        world.apply(_vxlan())
+        error = world.refused(SetFdb("vx0", MAC, "2001:db8::7"))
+        assert isinstance(error, KernelRefused)
+        assert "2001:db8::7" in error.message
+
+    def test_a_refused_row_does_not_keep_the_others_of_its_type_back(self, world: World) -> None:
+        world.apply(_vxlan(), SetFdb("vx0", PEER_MAC, "192.0.2.9"))
+        error = world.refused(
+            SetFdb("vx0", MAC, "192.0.2.7"), SetFdb("vx0", MAC, "2001:db8::7"), RemoveFdb("vx0", PEER_MAC)
+        )
+        assert "2001:db8::7" in error.message
+        # But nothing was removed on the strength of a row that is not there.
+        assert world.fdb("vx0") == {MAC: {"192.0.2.7"}, PEER_MAC: {"192.0.2.9"}}
+
+    def test_neighbours(self, world: World, pair: str) -> None:
+        world.apply(_vxlan(), SetLink("eth0", pair, up=True))
+        for link, netns in (("vx0", ""), ("eth0", pair)):
+            steps = [
+                AddNeighbour(link, "10.1.0.9", MAC, netns=netns),
+                AddNeighbour(link, "fd00:1:0::9", MAC, router=True, netns=netns),
+                AddNeighbour(link, "fd00:1::8", PEER_MAC, netns=netns),
+                AddNeighbour(link, "10.1.0.8", PEER_MAC, permanent=False, netns=netns),
+            ]
+            world.apply(*steps)
+            world.apply(*steps)
+            assert world.neighbours(link, netns) == {
+                "10.1.0.9": Neighbour(MAC),
+                "fd00:1::9": Neighbour(MAC, router=True),
+                "fd00:1::8": Neighbour(PEER_MAC),
+            }
+            world.apply(AddNeighbour(link, "fd00:1::9", PEER_MAC, netns=netns))
+            world.apply(RemoveNeighbour(link, "10.1.0.9", netns), RemoveNeighbour(link, "fd00:1:0::8", netns))
+            world.apply(RemoveNeighbour(link, "10.1.0.9", netns))
+            assert world.neighbours(link, netns) == {"fd00:1::9": Neighbour(PEER_MAC)}
+
+    @pytest.mark.parametrize("change", [{"up": False}, {"mac": PEER_MAC}])
+    def test_a_link_that_goes_down_or_changes_loses_its_neighbours(
+        self, world: World, change: dict[str, Any]
+    ) -> None:
+        world.apply(_vxlan(mac=MAC), AddNeighbour("vx0", "10.1.0.9", MAC))
+        world.apply(_vxlan(mac=MAC), SetLink("vx0", mac=MAC, up=True))
+        assert world.neighbours("vx0") == {"10.1.0.9": Neighbour(MAC)}
+        world.apply(SetLink("vx0", **change))
+        assert world.neighbours("vx0") == {}
+
+    def test_ports_of_a_bridge(self, world: World, pair: str) -> None:
+        world.apply(
+            _vxlan(master="br0"),
+            SetLink("vx0", neigh_suppress=True, learning=False, flood=False),
+            SetLink("ve0", isolated=True, hairpin=True, mtu=1400),
+            SetLink("eth0", pair, mac=MAC[:-1] + "7"),
+        )
+        assert world.link("ve0").mtu == 1400
+        assert world.link("eth0", pair).mac == MAC[:-1] + "7"
+        error = world.refused(SetLink("vx0", master=""), SetLink("vx0", learning=True))
+        assert isinstance(error, KernelRefused)
+        world.apply(SetLink("vx0", master="br0", learning=False))
+
+    # Routes and rules of many hosts ----------------------------------------------------------
+
+    def test_routes_to_other_hosts(self, world: World) -> None:
+        world.apply(
+            _vxlan(),
+            AddAddress("vx0", "10.1.0.0/32"),
+            AddAddress("vx0", "fd00:1::/128"),
+            AddRoute("10.1.7.0/24", "vx0", "10.1.7.0", onlink=True, source="10.1.0.0"),
+            AddRoute("fd00:1:7::/64", "vx0", "fd00:1:7::", version=6, onlink=True, metric=7),
+        )
+        assert world.own_routes() == {
+            RouteState(
+                "10.1.7.0/24", "vx0", "10.1.7.0", protocol=ROUTE_PROTOCOL, source="10.1.0.0", onlink=True
+            ),
+            RouteState("fd00:1:7::/64", "vx0", "fd00:1:7::", 0, 7, protocol=ROUTE_PROTOCOL, onlink=True),
+        }
+        assert any(route.destination == "fd00:1::/128" for route in world.read().routes)
+
+    @pytest.mark.parametrize(("version", "block"), [(4, "10.1.7.0/24"), (6, "fd00:1:7::/64")])
+    def test_a_block_without_a_host(self, world: World, version: int, block: str) -> None:
+        near = "10.1.0.1" if version == 4 else "fd00:1::1"
+        kinds = ("blackhole", "unreachable", "unicast", "blackhole")
+        world.apply(_bridge(), AddAddress("br0", f"{near}/{24 if version == 4 else 64}"))
+        for kind in kinds:
+            unicast = kind == "unicast"
+            world.apply(
+                AddRoute(
+                    block,
+                    "br0" if unicast else "",
+                    near[:-1] + "9" if unicast else "",
+                    version=version,
+                    kind=kind,  # type: ignore[arg-type]
+                )
+            )
+            (found,) = world.own_routes()
+            assert (found.destination, found.kind, found.link) == (block, kind, "br0" if unicast else "")
+        world.apply(RemoveRoute(block, version=version), RemoveRoute(block, version=version))
+        assert world.own_routes() == set()
+
+    @pytest.mark.parametrize("table", [100, 70000])
+    def test_tables_of_routes(self, world: World, table: int) -> None:
+        world.apply(_bridge(), AddAddress("br0", "10.1.0.1/24"))
+        world.apply(AddRoute("default", "br0", "10.1.0.9", table=table), AddRoute("10.9.0.0/16", "br0"))
+        world.apply(AddRoute("10.9.0.0/16", "br0", metric=5))
+        found = {(item.destination, item.table, item.metric) for item in world.own_routes()}
+        assert found == {("default", table, 0), ("10.9.0.0/16", 254, 0), ("10.9.0.0/16", 254, 5)}
+        world.apply(RemoveRoute("default"), RemoveRoute("10.9.0.0/16", metric=5))
+        world.apply(RemoveRoute("default", link="br0", table=table))
+        world.apply(RemoveRoute("10.1.0.0/24", own=True))
+        assert {item.destination for item in world.own_routes()} == {"10.9.0.0/16"}
+        assert any(item.destination == "10.1.0.0/24" for item in world.read().routes)
+
+    def test_rules(self, world: World, netns: str) -> None:
+        rules = (
+            Rule(900, 100, source="10.1.0.0/16"),
+            Rule(901, 70000, destination="10.2.0.0/16", iif="lo"),
+            Rule(902, 254, fwmark=0x40, fwmask=0xF0, invert=True),
+            Rule(900, 100, 6, source="fd00:1::/64", fwmark=5),
+        )
+        assert world.run(world.kernel.read_rules()) == ()
+        world.apply(*map(AddRule, rules))
+        world.apply(*map(AddRule, rules))
+        assert world.run(world.kernel.read_rules()) == rules
+        assert world.run(world.kernel.read_rules(netns)) == ()
+        world.apply(RemoveRule(rules[0]), RemoveRule(rules[3]), RemoveRule(rules[0]))
+        world.apply(RemoveRule(replace(rules[1], priority=950)))
+        assert world.run(world.kernel.read_rules()) == rules[1:3]
 
 
 async def _moment() -> None:

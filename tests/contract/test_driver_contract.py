@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from carrick.domains.firewall import NetworkRules
 from carrick.domains.sandboxes.interfaces import IFNAME_OPTION, SYSCTLS_OPTION
-from carrick.drivers import bridge, macvlan
-from carrick.drivers.contract import Driver, HostView
+from carrick.drivers import bridge, macvlan, overlay
+from carrick.drivers.contract import ClusterView, Driver, HostView, LinkRows, Spanning
 from carrick.drivers.registry import GROUP, DriverRegistry, load_drivers
+from carrick.model.cluster import NodeId, NodeRecord, RemoteEndpoint, Underlay
 from carrick.model.errors import CarrickError, Conflict, NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
@@ -58,6 +59,7 @@ DRIVERS = every_driver()
 POOL4 = PoolConfig("10.7.0.0/24", gateway="10.7.0.1")
 POOL6 = PoolConfig("fd07::/64", gateway="fd07::1")
 BRIDGE_NAME = {bridge.NAME: "br.lan"}
+VNI = {overlay.VNI: "4097"}
 
 # A driver that is not here is tried as it comes.
 VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -85,8 +87,41 @@ VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "vlan": {"options": {"parent": "up0.12"}, "pools": (POOL4, POOL6), "enable_ipv6": True},
         "no parent": {"options": {}},
     },
+    "overlay": {
+        "plain": {"options": VNI},
+        "dual stack": {"options": VNI, "pools": (POOL4, POOL6), "enable_ipv6": True},
+        "internal": {"options": VNI, "internal": True},
+        "icc off": {"options": VNI | {bridge.ICC: "false"}},
+    },
     "ptp": {"plain": {}, "dual stack": {"pools": (POOL4, POOL6), "enable_ipv6": True}},
 }
+
+
+def rows_of(kernel: FakeKernel, link: str) -> LinkRows:
+    """Read a link's rows without a loop; the fake never waits."""
+    return LinkRows(asyncio.run(kernel.read_fdb(link)), asyncio.run(kernel.read_neighbours(link)))
+
+
+def cluster_of(network: Network) -> ClusterView:
+    """A cluster of three, with a container on each of the other two."""
+    nodes = {
+        NodeId(name): NodeRecord(NodeId(name), name, 1, (Underlay(f"192.0.2.{number}", "192.0.2.0/24"),))
+        for number, name in enumerate(("me", "one", "two"), start=1)
+    }
+    endpoints = {}
+    for number, node in enumerate(("one", "two"), start=40):
+        endpoint = RemoteEndpoint(
+            EndpointId(f"{number}" * 32),
+            network.id,
+            NodeId(node),
+            ContainerId(node),
+            node,
+            f"02:00:00:00:00:{number}",
+            f"10.7.0.{number}" if network.pool(4) else "",
+            f"fd07::{number}" if network.pool(6) else "",
+        )
+        endpoints[endpoint.key] = endpoint
+    return ClusterView(nodes[NodeId("me")], nodes, endpoints={network.id: endpoints})
 
 
 @dataclass
@@ -101,7 +136,13 @@ class Case:
         return FakeKernel(uplink="up0")
 
     def view(self, kernel: FakeKernel) -> HostView:
-        return HostView(kernel.look(), "carrick", 1450)
+        view = HostView(kernel.look(), "carrick", 1450)
+        if isinstance(self.driver, Spanning):
+            links = [link for link in self.driver.tunnels(self.network) if link in view.state.links]
+            view = replace(
+                view, cluster=cluster_of(self.network), rows={link: rows_of(kernel, link) for link in links}
+            )
+        return view
 
     @property
     def endpoint(self) -> Endpoint:
@@ -160,7 +201,7 @@ def cases() -> Iterator[Any]:
 
 def make_case(driver: Driver, changes: dict[str, Any]) -> Case:
     network = new_network(driver, **changes)
-    host = HostView(FakeKernel(uplink="up0").look(), "carrick", 1450)
+    host = HostView(FakeKernel(uplink="up0").look(), "carrick", 1450, cluster_of(network))
     return Case(driver, driver.check(network, (), host))
 
 
@@ -239,7 +280,7 @@ def test_completing_twice_changes_nothing(any_case: Case) -> None:
 def test_the_fast_way_makes_the_same(any_case: Case) -> None:
     """An attach plans without having read anything; the result is that of the careful way."""
     careful, fast = any_case.made_endpoint(), any_case.made_network()
-    view = HostView(NamespaceState(), "carrick", 1450)
+    view = HostView(NamespaceState(), "carrick", 1450, cluster_of(any_case.network))
     plan = any_case.driver.plan_endpoint(
         any_case.network, any_case.endpoint, any_case.sandbox, view, NamespaceState()
     )
@@ -341,7 +382,7 @@ def test_removal_leaves_nothing(any_case: Case) -> None:
 
 def test_removal_may_be_repeated(any_case: Case) -> None:
     kernel = any_case.made_endpoint()
-    view = HostView(NamespaceState(), "carrick", 1450)
+    view = HostView(NamespaceState(), "carrick", 1450, cluster_of(any_case.network))
     plan = any_case.driver.plan_endpoint_removal(any_case.network, any_case.endpoint, any_case.sandbox, view)
     for _ in range(2):
         assert asyncio.run(kernel.remove(plan.steps)) == []

@@ -12,7 +12,9 @@ from carrick.model.steps import (
     CreateNetns,
     CreateSlave,
     CreateVlan,
+    CreateVxlan,
     Nft,
+    SetFdb,
     SetLink,
 )
 from carrick.testing.fake_kernel import FakeKernel, Killed
@@ -58,15 +60,34 @@ async def test_it_keeps_nft_transactions() -> None:
 
 
 async def test_it_lacks_what_a_test_says() -> None:
-    kernel = FakeKernel(lacks=("ipvlan", "vlan", "dummy"), uplink="up0")
+    kernel = FakeKernel(lacks=("ipvlan", "vlan", "dummy", "vxlan"), uplink="up0")
     await kernel.apply([CreateNetns("/one")])
     for step, word in (
         (CreateSlave("ipvlan", "eth0", "/one", "up0", "l2"), "ipvlan"),
         (CreateVlan("up0.5", "up0", 5, ""), "802.1q vlan"),
         (CreateDummy("dm-1", ""), "dummy"),
+        (CreateVxlan("vx0", 1, 4789, "192.0.2.1", "", 1450), "vxlan"),
     ):
         with pytest.raises(Unsupported, match=word) as caught:
             await kernel.apply([step])
         assert caught.value.remedy
     assert set(kernel.look().links) == {"lo", "up0"}
     assert set(kernel.look("/one").links) == {"lo"}
+
+
+async def test_it_shows_what_cannot_be_read_otherwise() -> None:
+    kernel = FakeKernel(uplink="up0")
+    await kernel.apply(
+        [
+            BRIDGE,
+            CreateVxlan("vx0", 1, 4789, "192.0.2.1", "", 1450, master="br0"),
+            SetLink("vx0", learning=False, neigh_suppress=True),
+            SetFdb("vx0", "02:00:00:00:00:01", "192.0.2.7", bridge=True),
+            SetFdb("vx0", "02:00:00:00:00:02", "192.0.2.7"),
+        ]
+    )
+    assert kernel.port_flags("vx0") == {"learning": False, "neigh_suppress": True}
+    assert kernel.bridge_rows("vx0") == {"02:00:00:00:00:01"}
+    kernel.add_route("10.9.0.0/16", "up0")
+    (found,) = (route for route in kernel.look().routes if route.destination == "10.9.0.0/16")
+    assert not found.is_own

@@ -4,6 +4,7 @@
 """
 
 from .table import (
+    Across,
     Firewall,
     Link,
     NetworkRules,
@@ -23,6 +24,7 @@ from .table import (
 )
 
 __all__ = [
+    "Across",
     "Firewall",
     "Link",
     "NetworkRules",

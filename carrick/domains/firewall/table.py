@@ -9,6 +9,7 @@ Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first
   nat_postrouting  masquerade what leaves a container network for elsewhere
   forward          `admin` first (the administrator's: created empty, never flushed), then established
                    flows, then one verdict-map lookup by input and one by output interface
+  across           what goes to an address of a network that reaches other hosts: by its own bridge alone
 
 A packet's cost does not grow with endpoints or networks: maps and sets are hashed, and adding an endpoint
 adds elements. That a flow was published is read off conntrack (`ct status dnat`), so a published port
@@ -26,7 +27,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from ..wireguard import device_name
+
+VXLAN_PORT = 4789
 NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """By which links packets between a network's hosts come and go, where they are routed.
+
+    `links` are the network's own. `wireguard` is the node's WireGuard device. With `plain` they may take any
+    link but our bridges, as they are: then a packet's addresses alone say that it is the network's. Without
+    it, what would take another way than these is dropped, so that nothing leaves in the clear.
+    """
+
+    links: tuple[str, ...] = ()
+    wireguard: bool = False
+    plain: bool = False
+
+    def names(self, table: str) -> tuple[str, ...]:
+        return (*self.links, *((device_name(table),) if self.wireguard else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +55,9 @@ class NetworkRules:
     """What the firewall has to know of one bridge network.
 
     `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
-    are the source addresses to use instead of masquerading, or "".
+    are the source addresses to use instead of masquerading, or "". `across` is for a routed network that has
+    parts of its subnets on other hosts. `sealed_vni` is that of a VXLAN whose packets come out of the node's
+    WireGuard device, or are forged (0: none).
     """
 
     key: str
@@ -48,6 +71,8 @@ class NetworkRules:
     snat4: str = ""
     snat6: str = ""
     trusted_interfaces: tuple[str, ...] = ()
+    across: Across | None = None
+    sealed_vni: int = 0
 
     def mode(self, version: int) -> str:
         return self.mode6 if version == 6 else self.mode4
@@ -117,6 +142,8 @@ _MAPS = (
     ("set", "own6", "ipv6_addr . ifname", "flags interval;"),
     ("set", "masquerade4", "ipv4_addr", "flags interval;"),
     ("set", "masquerade6", "ipv6_addr", "flags interval;"),
+    ("set", "cluster4", "ipv4_addr", "flags interval;"),
+    ("set", "cluster6", "ipv6_addr", "flags interval;"),
     ("map", "into", "ifname : verdict", ""),
     ("map", "outof", "ifname : verdict", ""),
 )
@@ -128,7 +155,10 @@ _CHAINS = (
     ("nat_postrouting", "type nat hook postrouting priority srcnat; policy accept;"),
     ("forward", "type filter hook forward priority filter; policy accept;"),
     ("publish", ""),
+    ("across", ""),
 )
+# A VNI, in the VXLAN header behind the UDP header (RFC 7348, section 5).
+_VNI = "@th,96,24"
 
 _RULES = (
     # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
@@ -155,14 +185,41 @@ _RULES = (
     # What stays on its own bridge is not leaving.
     ("nat_postrouting", "ip saddr . oifname @own4 accept"),
     ("nat_postrouting", "ip6 saddr . oifname @own6 accept"),
+    # Nor is what goes to the part of a network that is on another host, or to a group (flannel's rules).
+    ("nat_postrouting", "ip saddr @cluster4 ip daddr @cluster4 accept"),
+    ("nat_postrouting", "ip6 saddr @cluster6 ip6 daddr @cluster6 accept"),
+    ("nat_postrouting", "ip saddr @cluster4 ip daddr 224.0.0.0/4 accept"),
+    ("nat_postrouting", "ip6 saddr @cluster6 ip6 daddr ff00::/8 accept"),
+    # This host's own packets to a container elsewhere, whatever address they were sent from: the answer
+    # has to come back the same way.
+    (
+        "nat_postrouting",
+        "ip daddr @cluster4 ip saddr != @cluster4 oifname != @bridges masquerade fully-random",
+    ),
+    (
+        "nat_postrouting",
+        "ip6 daddr @cluster6 ip6 saddr != @cluster6 oifname != @bridges masquerade fully-random",
+    ),
     ("nat_postrouting", "snat ip to ip saddr map @snat4"),
     ("nat_postrouting", "snat ip6 to ip6 saddr map @snat6"),
+    # Many containers ask one resolver from one port: only a random one does not clash (k8s#56903).
+    ("nat_postrouting", "ip saddr @cluster4 ip saddr @masquerade4 masquerade fully-random"),
+    ("nat_postrouting", "ip6 saddr @cluster6 ip6 saddr @masquerade6 masquerade fully-random"),
     ("nat_postrouting", "ip saddr @masquerade4 masquerade"),
     ("nat_postrouting", "ip6 saddr @masquerade6 masquerade"),
     ("forward", "jump admin"),
     ("forward", "ct state established,related accept"),
+    ("forward", "ip daddr @cluster4 jump across"),
+    ("forward", "ip6 daddr @cluster6 jump across"),
     ("forward", "iifname vmap @outof"),
     ("forward", "oifname vmap @into"),
+    # A published port of a container here may be reached from everywhere, and what goes into a bridge is
+    # judged there. But to another host go only the network's own containers.
+    ("across", "ct status dnat return"),
+    ("across", "ip daddr . iifname @own4 return"),
+    ("across", "ip6 daddr . iifname @own6 return"),
+    ("across", "oifname @bridges return"),
+    ("across", "drop"),
 )
 
 
@@ -176,14 +233,21 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     lines = [f"add table {inet}", f"add chain {inet} admin"]
     for kind, name, typed, flags in _MAPS:
         lines.append(f"add {kind} {inet} {name} {{ type {typed}; {flags} }}")
+    # What `type` cannot say: it is the part of a packet that it is compared with.
+    lines.append(f"add set {inet} sealed {{ typeof {_VNI}; }}")
     for name, hook in _CHAINS:
         lines.append(f"add chain {inet} {name}" + (f" {{ {hook} }}" if hook else ""))
         lines.append(f"flush chain {inet} {name}")
     # Maps that point at chains are emptied before the chains they point at go.
     lines += [f"flush {kind} {inet} {name}" for kind, name, _, _ in _MAPS]
+    lines.append(f"flush set {inet} sealed")
     for chain in stale:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     lines += [f"add rule {inet} {chain} {rule}" for chain, rule in _RULES]
+    lines.append(
+        f'add rule {inet} raw_prerouting udp dport {VXLAN_PORT} iifname != "{device_name(firewall.table)}" '
+        f"{_VNI} @sealed drop"
+    )
     lines += _render_bridge_table(firewall)
     for network in firewall.networks:
         lines += render_add_network(firewall.table, network)
@@ -234,8 +298,8 @@ def render_add_network(table: str, network: NetworkRules) -> list[str]:
     lines = []
     for chain in (into, outof):
         lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
-    lines += [f"add rule {inet} {into} {rule}" for rule in _rules_into(network)]
-    lines += [f"add rule {inet} {outof} {rule}" for rule in _rules_out_of(network)]
+    lines += [f"add rule {inet} {into} {rule}" for rule in _rules_into(network, table)]
+    lines += [f"add rule {inet} {outof} {rule}" for rule in _rules_out_of(network, table)]
     lines += [f"add element {inet} {name} {{ {element} }}" for name, element in _elements(network)]
     return lines
 
@@ -253,11 +317,12 @@ def render_remove_network(table: str, network: NetworkRules) -> list[str]:
     return lines
 
 
-def _rules_into(network: NetworkRules) -> list[str]:
+def _rules_into(network: NetworkRules, table: str) -> list[str]:
     bridge = f'"{network.bridge}"'
+    from_elsewhere = _rules_from_elsewhere(network, table)
     if network.internal:
-        return [f"iifname != {bridge} drop", *_rules_among(network, bridge)]
-    rules = ["ct status dnat accept", *_rules_among(network, bridge)]
+        return [*from_elsewhere, f"iifname != {bridge} drop", *_rules_among(network, bridge)]
+    rules = ["ct status dnat accept", *_rules_among(network, bridge), *from_elsewhere]
     if network.trusted_interfaces:
         names = ", ".join(f'"{name}"' for name in network.trusted_interfaces)
         rules.append(f"iifname {{ {names} }} accept")
@@ -282,9 +347,35 @@ def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
     return [f"iifname {bridge} {linked} accept", f"iifname {bridge} drop"]
 
 
-def _rules_out_of(network: NetworkRules) -> list[str]:
+def _rules_from_elsewhere(network: NetworkRules, table: str) -> list[str]:
+    """What the network's containers on other hosts send, by the ways that lead there."""
+    if network.across is None:
+        return []
+    names = network.across.names(table)
+    link = "iifname != @bridges" if network.across.plain else f"iifname {_names(names)}"
+    return [f"{link} {_family(subnet)} saddr {subnet} accept" for subnet in network.subnets]
+
+
+def _rules_out_of(network: NetworkRules, table: str) -> list[str]:
+    rules: list[str] = []
+    if network.across is not None:
+        ways = _names((network.bridge, *network.across.names(table)))
+        for subnet in network.subnets:
+            if not network.across.plain:
+                rules.append(f"{_family(subnet)} daddr {subnet} oifname != {ways} drop")
+            if network.internal:
+                rules.append(f"{_family(subnet)} daddr {subnet} return")
     # Internal first of all: a published port elsewhere must not be a way out.
-    return [f'oifname != "{network.bridge}" drop'] if network.internal else []
+    return [*rules, f'oifname != "{network.bridge}" drop'] if network.internal else rules
+
+
+def _family(subnet: IPv4Network | IPv6Network) -> str:
+    return "ip6" if subnet.version == 6 else "ip"
+
+
+def _names(interfaces: Iterable[str]) -> str:
+    joined = ", ".join(f'"{name}"' for name in interfaces)
+    return f"{{ {joined} }}"
 
 
 def _elements(network: NetworkRules) -> list[tuple[str, str]]:
@@ -295,9 +386,13 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         ("into", f"{bridge} : jump {into}"),
         ("outof", f"{bridge} : jump {outof}"),
     ]
+    if network.sealed_vni:
+        elements.append(("sealed", str(network.sealed_vni)))
     for subnet in network.subnets:
         version = subnet.version
         elements.append((f"own{version}", f"{subnet} . {bridge}"))
+        if network.across is not None:
+            elements.append((f"cluster{version}", str(subnet)))
         if network.internal or network.mode(version) in {ROUTED, ISOLATED}:
             continue
         source = network.snat6 if version == 6 else network.snat4

@@ -81,6 +81,10 @@ class BlockService:
         config = network.pool(version)
         if config is None:
             raise NotFound(f"network {network.name} has no IPv{version} subnet")
+        if self._membership.is_draining:
+            raise Unavailable(
+                "this node is draining: it takes no new addresses", remedy="carrick node activate NODE"
+            )
         pool = Pool.of(PoolId(""), config, label=f"{network.name} ({network.id})")
         for number in range(_TRIES):
             blocks = self.on_network(network.id)

@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from ...host.store.contract import ABSENT, Condition, LeaseId, StaleRevision
 from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
@@ -18,6 +19,7 @@ from ...model.errors import NotFound, Unavailable
 from ..clock import Clock
 from .mirror import Mirror
 from .records import ClusterRecords
+from .table import Table, TableChange
 
 _log = logging.getLogger(__name__)
 ALIVE_TTL_S = 30.0
@@ -67,6 +69,11 @@ class Membership:
         """Tell whether our record is in force, as far as we know."""
         return self.revision != ABSENT
 
+    @property
+    def is_draining(self) -> bool:
+        record = self._mirror.nodes.get(self.node)
+        return record is not None and record.state is NodeState.DRAINING
+
     async def joined(self) -> None:
         """Return once our record is in the store."""
         await self._joined.wait()
@@ -97,7 +104,7 @@ class Membership:
 
     async def run(self) -> None:
         """Keep the record and the sign of life until cancelled."""
-        self._mirror.listen(lambda table, change: self._look(table is self._mirror.nodes, change.gone))
+        self._mirror.listen(self._look)
         while True:
             # Two thirds of the time to live may pass without the store before anybody misses us.
             pause = self._random.uniform(0.8, 1.0) * self._ttl_s / 3
@@ -124,16 +131,16 @@ class Membership:
             for item in waiting:
                 item.cancel()
 
-    def _look(self, is_nodes: bool, gone: object) -> None:
-        if not is_nodes:
+    def _look(self, table: Table[Any], change: TableChange[Any]) -> None:
+        """Notice at once when our record is taken away, or written by somebody else (labels, draining)."""
+        if table is not self._mirror.nodes or not self.is_member:
             return
         current = self._mirror.nodes.get(self.node)
-        if self.is_member and (
-            (isinstance(gone, dict) and self.node in gone)
-            or (current is not None and current.state is NodeState.GONE)
-        ):
+        if self.node in change.gone or (current is not None and current.state is NodeState.GONE):
             self.revision = ABSENT
             self._joined.clear()
+            self._changed.set()
+        elif self.node in change.put and table.revision_of(self.node) > self.revision:
             self._changed.set()
 
     async def _keep(self) -> None:
@@ -180,7 +187,11 @@ class Membership:
             await self._put_sign()
             self._on_new_epoch()
         wanted = replace(
-            self._describe(), epoch=self.epoch, state=found.value.state, joined_ns=found.value.joined_ns
+            self._describe(),
+            epoch=self.epoch,
+            state=found.value.state,
+            labels=found.value.labels,
+            joined_ns=found.value.joined_ns,
         )
         if wanted == found.value:
             self.revision = found.revision

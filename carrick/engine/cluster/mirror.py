@@ -87,7 +87,7 @@ class Mirror:
             with suppress(asyncio.CancelledError):
                 await task
         if table is not None and len(table):
-            self._tell(table, TableChange(gone=table.as_dict()))
+            self._tell(table, TableChange(gone=dict(table.live())))
 
     def _start(self, network_id: NetworkId) -> None:
         if self._group is not None and network_id not in self._following:

@@ -27,7 +27,10 @@ _PER_TRANSACTION = 100
 
 
 class Publisher:
-    """`desired` gives this node's endpoints on global networks, by key."""
+    """`desired` gives this node's endpoints on global networks, by key.
+
+    `published` is what the store is known to hold of us, None where that is to be read.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Publisher:
         clock: Clock,
         desired: Callable[[], Mapping[str, RemoteEndpoint]],
         choose: random.Random | None = None,
+        published: Mapping[str, RemoteEndpoint] | None = None,
     ) -> None:
         self._records = records
         self._mirror = mirror
@@ -45,7 +49,7 @@ class Publisher:
         self._clock = clock
         self._desired = desired
         self._random = choose or random.Random()
-        self._actual: dict[str, RemoteEndpoint] | None = None
+        self._actual = dict(published) if published is not None else None
         self._changed = asyncio.Event()
         self._changed.set()
         self._settled = asyncio.Event()
@@ -116,7 +120,7 @@ class Publisher:
 
     async def _read_own(self) -> dict[str, RemoteEndpoint]:
         found: dict[str, RemoteEndpoint] = {}
-        networks = {NetworkId(key) for key, _ in self._mirror.networks.items()}
+        networks = {NetworkId(key) for key in self._mirror.networks.live()}
         networks |= {item.network_id for item in self._desired().values()}
         for network_id in sorted(networks):
             listing = await self._records.endpoints.list(f"{network_id}/{self._membership.node}/")

@@ -19,21 +19,22 @@ META = "cluster"
 
 
 class ClusterRecords:
-    """The collections of one cluster's store."""
+    """The collections of one cluster's store; a `prefix` puts them elsewhere."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, prefix: str = "") -> None:
         self.store = store
-        self.meta = Collection(store, "meta/", ClusterMeta)
-        self.nodes = Collection(store, "nodes/", NodeRecord)
-        self.alive = Collection(store, "alive/", Sign)
-        self.lost = Collection(store, "lost/", Sign)
-        self.timers = Collection(store, "lost-timers/", Sign)
-        self.networks = Collection(store, "networks/", Network)
-        self.blocks = Collection(store, "blocks/", Block)
-        self.addresses = Collection(store, "addresses/", StaticAddress)
-        self.endpoints = Collection(store, "endpoints/", RemoteEndpoint)
-        self.tokens = Collection(store, "tokens/", TokenRecord)
+        self._prefix = prefix
+        self.meta = Collection(store, prefix + "meta/", ClusterMeta)
+        self.nodes = Collection(store, prefix + "nodes/", NodeRecord)
+        self.alive = Collection(store, prefix + "alive/", Sign)
+        self.lost = Collection(store, prefix + "lost/", Sign)
+        self.timers = Collection(store, prefix + "lost-timers/", Sign)
+        self.networks = Collection(store, prefix + "networks/", Network)
+        self.blocks = Collection(store, prefix + "blocks/", Block)
+        self.addresses = Collection(store, prefix + "addresses/", StaticAddress)
+        self.endpoints = Collection(store, prefix + "endpoints/", RemoteEndpoint)
+        self.tokens = Collection(store, prefix + "tokens/", TokenRecord)
 
     def endpoints_on(self, network_id: NetworkId) -> Collection[RemoteEndpoint]:
         """Return the endpoints of one network: what is watched only where it is needed."""
-        return Collection(self.store, f"endpoints/{network_id}/", RemoteEndpoint)
+        return Collection(self.store, f"{self._prefix}endpoints/{network_id}/", RemoteEndpoint)

@@ -131,7 +131,7 @@ class Sweeper:
         """
         changes: list[Change] = [
             DeletePrefix(self._records.endpoints.key(f"{network_id}/{node}/"))
-            for network_id, _ in self._mirror.networks.items()
+            for network_id in self._mirror.networks.live()
         ]
         blocks = await self._records.blocks.list()
         changes += [
@@ -163,4 +163,4 @@ class Sweeper:
 
 
 def _by_node(table: Table[T]) -> Mapping[NodeId, T]:
-    return {NodeId(key): value for key, value in table.as_dict().items()}
+    return {NodeId(key): value for key, value in table.live().items()}

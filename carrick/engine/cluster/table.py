@@ -6,13 +6,14 @@ older version must not drop what a newer one wrote.
 
 import asyncio
 import logging
-from collections.abc import Callable, ItemsView, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from ...host.store.contract import ABSENT, Changed, Entry, Removed, Snapshot
 from ...host.store.follow import Update
-from ...host.store.typed import Collection, Undecodable, Versioned
+from ...host.store.typed import Collection, Undecodable
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class Table(Generic[T]):
 
     def __init__(self, records: Collection[T]) -> None:
         self._records = records
-        self._versions: dict[str, Versioned[T]] = {}
+        self._values: dict[str, T] = {}
+        self._revisions: dict[str, int] = {}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.is_loaded = False
 
@@ -44,30 +46,30 @@ class Table(Generic[T]):
     def prefix(self) -> str:
         return self._records.prefix
 
+    def encode(self, value: T) -> bytes:
+        """Return a value as the store keeps it."""
+        return self._records.encode(value)
+
     def get(self, record_id: str) -> T | None:
-        found = self._versions.get(record_id)
-        return found.value if found else None
+        return self._values.get(record_id)
 
     def revision_of(self, record_id: str) -> int:
         """Return the revision that a record was last seen at, ABSENT if there is none."""
-        found = self._versions.get(record_id)
-        return found.revision if found else ABSENT
+        return self._revisions.get(record_id, ABSENT)
 
     def values(self) -> list[T]:
-        return [item.value for item in self._versions.values()]
+        return list(self._values.values())
 
-    def items(self) -> ItemsView[str, Versioned[T]]:
-        return self._versions.items()
+    def live(self) -> Mapping[str, T]:
+        """Return the records by id: not a copy, but a view that goes on changing."""
+        return MappingProxyType(self._values)
 
     def __len__(self) -> int:
-        return len(self._versions)
-
-    def as_dict(self) -> dict[str, T]:
-        return {key: item.value for key, item in self._versions.items()}
+        return len(self._values)
 
     def prefill(self, records: Mapping[str, T]) -> None:
         """Begin with what was known in an earlier life, at no revision; a snapshot replaces all of it."""
-        self._versions = {key: Versioned(value, ABSENT) for key, value in records.items()}
+        self._values.update(records)
 
     async def apply(self, update: Update) -> TableChange[T]:
         """Take over an update of the prefix, and say what it changed."""
@@ -96,44 +98,45 @@ class Table(Generic[T]):
                 waiting.set_result(None)
 
     async def _replace(self, snapshot: Snapshot) -> TableChange[T]:
-        fresh: dict[str, Versioned[T]] = {}
+        fresh: dict[str, T] = {}
+        revisions: dict[str, int] = {}
         for number, entry in enumerate(snapshot.entries, start=1):
             record_id = self._records.id_of(entry.key)
-            decoded = self._decode(entry)
-            if decoded is not None:
-                fresh[record_id] = decoded
-            elif (before := self._versions.get(record_id)) is not None:
-                fresh[record_id] = before
+            value = self._decode(entry)
+            if value is None:
+                value = self._values.get(record_id)
+            if value is not None:
+                fresh[record_id], revisions[record_id] = value, entry.revision
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        put = {
-            key: item.value
-            for key, item in fresh.items()
-            if (before := self._versions.get(key)) is None or before.value != item.value
-        }
-        gone = {key: item.value for key, item in self._versions.items() if key not in fresh}
-        self._versions, self.is_loaded = fresh, True
+        before = self._values
+        put = {key: value for key, value in fresh.items() if before.get(key) != value}
+        gone = {key: value for key, value in before.items() if key not in fresh}
+        # Views of the dictionary are out there: it is changed, not replaced.
+        for key in gone:
+            del before[key]
+        before.update(put)
+        self._revisions, self.is_loaded = revisions, True
         return TableChange(put, gone)
 
     def _take(self, event: Changed | Removed) -> TableChange[T]:
         record_id = self._records.id_of(event.key)
-        before = self._versions.get(record_id)
+        before = self._values.get(record_id)
         if isinstance(event, Removed):
             if before is None:
                 return TableChange()
-            del self._versions[record_id]
-            return TableChange(gone={record_id: before.value})
-        decoded = self._decode(Entry(event.key, event.value, event.revision, event.revision))
-        if decoded is None:
+            del self._values[record_id]
+            self._revisions.pop(record_id, None)
+            return TableChange(gone={record_id: before})
+        value = self._decode(Entry(event.key, event.value, event.revision, event.revision))
+        if value is None:
             return TableChange()
-        self._versions[record_id] = decoded
-        if before is not None and before.value == decoded.value:
-            return TableChange()
-        return TableChange(put={record_id: decoded.value})
+        self._values[record_id], self._revisions[record_id] = value, event.revision
+        return TableChange() if before == value else TableChange(put={record_id: value})
 
-    def _decode(self, entry: Entry) -> Versioned[T] | None:
+    def _decode(self, entry: Entry) -> T | None:
         try:
-            return Versioned(self._records.decode(entry), entry.revision)
+            return self._records.decode(entry)
         except Undecodable as error:
             _log.error("%s", error)
             return None

@@ -1,10 +1,10 @@
 """What a kernel offers. `LinuxKernel` is the real one; `carrick.testing.FakeKernel` the fake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...model.steps import NamespaceState, Step
+from ...model.steps import NamespaceState, Neighbour, Rule, Step, WireguardState
 
 
 class Kernel(Protocol):
@@ -12,6 +12,9 @@ class Kernel(Protocol):
 
     async def apply(self, steps: Sequence[Step]) -> None:
         """Carry out `steps` in order; on a refusal stop, having done those before it.
+
+        Consecutive steps of one type about rows (routes, rules, FDB, neighbours) in one namespace go
+        together: when one of them is refused, those of its type after it may have been done as well.
 
         Raises KernelRefused, Conflict, NotFound or Unsupported, naming the step.
         """
@@ -23,6 +26,25 @@ class Kernel(Protocol):
 
     async def read(self, netns: str = "") -> NamespaceState:
         """Read the links, addresses and routes of a namespace."""
+        ...
+
+    async def read_fdb(self, link: str, netns: str = "") -> Mapping[str, frozenset[str]]:
+        """Read a VXLAN device's rows that do not age: by MAC, the VTEPs. NotFound without the link."""
+        ...
+
+    async def read_neighbours(self, link: str, netns: str = "") -> Mapping[str, Neighbour]:
+        """Read the permanent neighbours of ours on a link, by address. NotFound without the link."""
+        ...
+
+    async def read_wireguard(self, link: str) -> WireguardState:
+        """Read a WireGuard device of the daemon's own namespace, of the kernel or of `wireguard-go`.
+
+        NotFound without the link, or if nothing answers for it.
+        """
+        ...
+
+    async def read_rules(self, netns: str = "") -> tuple[Rule, ...]:
+        """Read the routing rules of ours."""
         ...
 
     async def has_netns(self, path: str) -> bool:
@@ -47,10 +69,12 @@ class Kernel(Protocol):
 
     async def read_sysctl(self, key: str, netns: str = "") -> str | None: ...
 
-    def is_own_change(self, port_id: int, link: str = "") -> bool:
+    def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
         """Tell whether a netlink notification comes of our doing.
 
         By its port id where that is one of our sockets'; or, as the kernel reports links that go in its
-        own name, by the name of the link that went or went down.
+        own name, by the name of the link that went or went down. It does so too with `row`s that leave a
+        link's FDB or neighbour table (as `own.fdb_row` and `own.neighbour_row` write them); a removal of
+        ours answers for one notification, and a link that went or went down for all of its rows'.
         """
         ...

@@ -1,4 +1,4 @@
-"""Rtnetlink: carry out link, address and route steps. `readings` is the other half: what is there.
+"""Rtnetlink: carry out steps of links, addresses and rows. `readings` is the other half: what is there.
 
 One `Rtnl` is one socket in one namespace, used by one thread. Links are named in the messages where the
 kernel takes a name; where it wants an index, `if_nametoindex` is one system call (an index must not be
@@ -7,18 +7,17 @@ remembered: a link of the same name may be another one by now).
 
 import errno
 import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 from typing import Any
 
 from ...model import steps
-from ...model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
-from ...model.steps import LinkState, NamespaceState
-from . import netlink, readings
-from .netlink import Netlink, Refusal, attribute, mac, nested, text, u16, u32
+from ...model.errors import NotFound
+from ...model.steps import LinkState, NamespaceState, Neighbour, Rule
+from . import netlink, readings, rows
+from .netlink import Message, Netlink, Refusal, attribute, mac, nested, text, u8, u16, u32
 from .netns import entered
 from .readings import (
     ADDRESS_HEADER,
@@ -27,6 +26,7 @@ from .readings import (
     IFLA_ADDRESS,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINK,
     IFLA_LINKINFO,
@@ -34,26 +34,19 @@ from .readings import (
     IFLA_MTU,
     IFLA_NET_NS_FD,
     LINK_HEADER,
-    ROUTE_HEADER,
-    RTA_DST,
-    RTA_GATEWAY,
-    RTA_OIF,
-    RTA_PRIORITY,
 )
+from .refusals import LACKING, explain
+from .rows import Indexes, index_of, no_link
+from .vxlan import is_vxlan_as_asked, render_vxlan
 
-_IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 2, 4, 5
-_BRPORT_MODE = 4
+_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
+_BRPORT_HAIRPIN, _BRPORT_LEARNING, _BRPORT_FLOOD = 4, 8, 9
+_BRPORT_NEIGH_SUPPRESS, _BRPORT_ISOLATED = 32, 33
 _VETH_INFO_PEER = 1
 _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS, _VLAN_ID = 1, 1, 2, 1
 _IFA_BROADCAST, _IFA_FLAGS = 4, 8
 _IFF_UP = 0x1
 _IFA_F_NODAD = 0x02
-_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
-_UNICAST = 1
-_MAIN_TABLE = 254
-_PROTOCOL_STATIC = 4
-# The kernel answers EOPNOTSUPP for a link kind that it lacks, and EINVAL for a mode.
-_LACKING = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 
 _PROBE = "ck-probe"
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -72,12 +65,12 @@ class Rtnl:
             steps.CreateSlave: self._create_slave,
             steps.CreateVlan: self._create_vlan,
             steps.CreateDummy: self._create_dummy,
+            steps.CreateVxlan: self._create_vxlan,
+            steps.CreateWireguard: self._create_wireguard,
             steps.SetLink: self._set_link,
             steps.DeleteLink: self._delete_link,
             steps.AddAddress: self._add_address,
             steps.RemoveAddress: self._remove_address,
-            steps.AddRoute: self._add_route,
-            steps.RemoveRoute: self._remove_route,
         }
 
     def close(self) -> None:
@@ -89,17 +82,56 @@ class Rtnl:
         return self._netlink.port_id
 
     def handles(self, step: steps.Step) -> bool:
-        return type(step) in self._handlers
+        return type(step) in self._handlers or rows.is_row(step)
 
     def apply(self, step: steps.Step) -> None:
         """Carry out one step; the kernel's refusals come back as our errors, naming the step."""
+        if rows.is_row(step):
+            self.apply_rows([step])
+            return
         try:
             self._handlers[type(step)](step)
         except Refusal as error:
-            raise _explain(error, step) from error
+            raise explain(error, step) from error
+
+    def apply_rows(self, batch: Sequence[steps.Step]) -> None:
+        """Carry out steps about rows, of one type; what is wrong with one does not keep the others back.
+
+        Raises for the first that was refused.
+        """
+        indexes = Indexes()
+        messages: list[Message] = []
+        about: list[tuple[steps.Step, frozenset[int]]] = []
+        missing: NotFound | None = None
+        for step in batch:
+            try:
+                for row in rows.plan_messages(step, indexes):
+                    messages.append(row.message)
+                    about.append((step, row.tolerated))
+            except NotFound as error:
+                missing = missing or error
+        refused = [
+            (about[place][0], refusal)
+            for place, refusal in sorted(self._netlink.batch(messages).items())
+            if refusal.code not in about[place][1]
+        ]
+        if refused:
+            step, refusal = refused[0]
+            raise explain(refusal, step, others=len(refused) - 1) from refusal
+        if missing is not None:
+            raise missing
 
     def read(self) -> NamespaceState:
         return readings.read_namespace(self._netlink)
+
+    def read_fdb(self, link: str) -> dict[str, frozenset[str]]:
+        return readings.read_fdb(self._netlink, index_of(link))
+
+    def read_neighbours(self, link: str) -> dict[str, Neighbour]:
+        return readings.read_neighbours(self._netlink, index_of(link))
+
+    def read_rules(self) -> tuple[Rule, ...]:
+        return readings.read_rules(self._netlink)
 
     # Links -----------------------------------------------------------------------------------
 
@@ -123,7 +155,7 @@ class Rtnl:
         try:
             self._create(_PROBE, kind)
         except Refusal as error:
-            return error.code not in _LACKING
+            return error.code not in LACKING
         self.apply(steps.DeleteLink(_PROBE))
         return True
 
@@ -137,7 +169,7 @@ class Rtnl:
 
     def _create(self, name: str, kind: str, *attributes: bytes, data: bytes = b"", up: bool = False) -> None:
         flags = _IFF_UP if up else 0
-        info = text(IFLA_INFO_KIND, kind) + (nested(_IFLA_INFO_DATA, data) if data else b"")
+        info = text(IFLA_INFO_KIND, kind) + (nested(IFLA_INFO_DATA, data) if data else b"")
         message = LINK_HEADER.pack(AF_UNSPEC, 0, 0, flags, flags) + text(IFLA_IFNAME, name)
         message += b"".join(attributes) + nested(IFLA_LINKINFO, info)
         self._netlink.request(netlink.NEWLINK, netlink.CREATE | netlink.EXCLUSIVE, message)
@@ -162,7 +194,7 @@ class Rtnl:
             self._netlink.request(netlink.NEWLINK, 0, message + b"".join(attributes))
         except Refusal as error:
             if error.code == errno.ENODEV:
-                raise _no_link(name) from error
+                raise no_link(name) from error
             raise
 
     def _create_bridge(self, step: steps.CreateBridge) -> None:
@@ -173,7 +205,7 @@ class Rtnl:
         self._change(step.name, text(IFLA_IFALIAS, step.alias), u32(IFLA_MTU, step.mtu), up=True)
 
     def _create_veth(self, step: steps.CreateVeth) -> None:
-        master = u32(IFLA_MASTER, _index(step.master) if step.master else 0)
+        master = u32(IFLA_MASTER, index_of(step.master) if step.master else 0)
         mtu = u32(IFLA_MTU, step.mtu)
         with _held_open(step.peer_netns) as namespace:
             peer = LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, step.peer) + mtu
@@ -186,7 +218,7 @@ class Rtnl:
                     raise
                 self._change(step.name, master, mtu, up=True)
         # Neither the alias nor a port's settings can travel in the message that creates a link.
-        port = nested(_IFLA_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1")) if step.hairpin else b""
+        port = nested(_IFLA_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, b"\1")) if step.hairpin else b""
         extra = [nested(IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge") + port)] if port else []
         self._change(step.name, text(IFLA_IFALIAS, step.alias), *extra)
 
@@ -199,7 +231,7 @@ class Rtnl:
         return peer is not None and peer.kind == "veth" and peer.peer_index == found.index
 
     def _create_slave(self, step: steps.CreateSlave) -> None:
-        attributes = [u32(IFLA_LINK, _index(step.parent))]
+        attributes = [u32(IFLA_LINK, index_of(step.parent))]
         if step.mac:
             attributes.append(mac(IFLA_ADDRESS, step.mac))
         if step.mtu:
@@ -214,7 +246,7 @@ class Rtnl:
                 self._create(step.name, step.kind, *attributes, u32(IFLA_NET_NS_FD, namespace), data=data)
             except Refusal as error:
                 found = _find_inside(step.netns, step.name) if error.code == errno.EEXIST else None
-                if found is None or found.kind != step.kind or found.peer_index != _index(step.parent):
+                if found is None or found.kind != step.kind or found.peer_index != index_of(step.parent):
                     raise
 
     def _create_vlan(self, step: steps.CreateVlan) -> None:
@@ -222,7 +254,7 @@ class Rtnl:
             step.name,
             "vlan",
             step.alias,
-            u32(IFLA_LINK, _index(step.parent)),
+            u32(IFLA_LINK, index_of(step.parent)),
             data=u16(_VLAN_ID, step.vlan_id),
         )
         self._change(step.name, text(IFLA_IFALIAS, step.alias), up=True)
@@ -231,23 +263,61 @@ class Rtnl:
         self._create_unless_there(step.name, "dummy", step.alias, data=b"")
         self._change(step.name, text(IFLA_IFALIAS, step.alias), up=True)
 
+    def _create_vxlan(self, step: steps.CreateVxlan) -> None:
+        attributes = [u32(IFLA_MTU, step.mtu)]
+        if step.master:
+            attributes.append(u32(IFLA_MASTER, index_of(step.master)))
+        address = [mac(IFLA_ADDRESS, step.mac)] if step.mac else []
+        try:
+            # Up at once: a UDP port that is taken is found out while nothing is there yet.
+            self._create(step.name, "vxlan", *attributes, *address, data=render_vxlan(step), up=True)
+        except Refusal as error:
+            found = self.find(step.name) if error.code == errno.EEXIST else None
+            if found is None or not is_vxlan_as_asked(found, step):
+                raise
+            # Its bridge is left alone unless one is asked for.
+            self._change(step.name, *attributes, *_new_address(found, step.mac), up=True)
+        self._change(step.name, text(IFLA_IFALIAS, step.alias))
+
+    def _create_wireguard(self, step: steps.CreateWireguard) -> None:
+        self._create_unless_there(step.name, "wireguard", step.alias, data=b"")
+        self._change(step.name, text(IFLA_IFALIAS, step.alias), u32(IFLA_MTU, step.mtu), up=True)
+
     def _set_link(self, step: steps.SetLink) -> None:
         changes = []
         if step.mtu is not None:
             changes.append(u32(IFLA_MTU, step.mtu))
         if step.master is not None:
-            changes.append(u32(IFLA_MASTER, _index(step.master) if step.master else 0))
+            changes.append(u32(IFLA_MASTER, index_of(step.master) if step.master else 0))
         if step.alias is not None:
             changes.append(text(IFLA_IFALIAS, step.alias))
+        if step.mac is not None:
+            changes += _new_address(self.find(step.name), step.mac)
+        port = [
+            u8(kind, value)
+            for kind, value in (
+                (_BRPORT_HAIRPIN, step.hairpin),
+                (_BRPORT_LEARNING, step.learning),
+                (_BRPORT_FLOOD, step.flood),
+                (_BRPORT_NEIGH_SUPPRESS, step.neigh_suppress),
+                (_BRPORT_ISOLATED, step.isolated),
+            )
+            if value is not None
+        ]
         index = 0
         if step.new_name is not None:
             try:
-                index = _index(step.name)
+                index = index_of(step.name)
             except NotFound:
                 # Said twice: it has its new name already.
-                index = _index(step.new_name)
+                index = index_of(step.new_name)
             changes.append(text(IFLA_IFNAME, step.new_name))
-        self._change(step.name, *changes, up=step.up, index=index)
+        if changes or step.up is not None or not port:
+            self._change(step.name, *changes, up=step.up, index=index)
+        if port:
+            # By itself: the kernel looks at what a port is asked for before it has joined the bridge.
+            info = text(_IFLA_INFO_SLAVE_KIND, "bridge") + nested(_IFLA_INFO_SLAVE_DATA, *port)
+            self._change(step.new_name or step.name, nested(IFLA_LINKINFO, info))
 
     def _delete_link(self, step: steps.DeleteLink) -> None:
         message = LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, step.name)
@@ -266,12 +336,12 @@ class Rtnl:
             extra = u32(_IFA_FLAGS, _IFA_F_NODAD)
         elif interface.network.prefixlen < 31:
             extra = attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-        message = _address_message(step.address, _index(step.link)) + extra
+        message = _address_message(step.address, index_of(step.link)) + extra
         self._netlink.request(netlink.NEWADDR, netlink.CREATE | netlink.REPLACE, message)
 
     def _remove_address(self, step: steps.RemoveAddress) -> None:
         try:
-            index = _index(step.link)
+            index = index_of(step.link)
         except NotFound:
             return
         try:
@@ -280,41 +350,12 @@ class Rtnl:
             if error.code not in {errno.EADDRNOTAVAIL, errno.ENODEV}:
                 raise
 
-    def _add_route(self, step: steps.AddRoute) -> None:
-        scope = _SCOPE_LINK if step.version == 4 and not step.via else _SCOPE_UNIVERSE
-        message = _route_message(step.destination, step.version, _PROTOCOL_STATIC, scope, _UNICAST)
-        message += u32(RTA_OIF, _index(step.link))
-        if step.via:
-            message += attribute(RTA_GATEWAY, ip_address(step.via).packed)
-        if step.metric:
-            message += u32(RTA_PRIORITY, step.metric)
-        self._netlink.request(netlink.NEWROUTE, netlink.CREATE | netlink.REPLACE, message)
 
-    def _remove_route(self, step: steps.RemoveRoute) -> None:
-        message = _route_message(step.destination, step.version, 0, _SCOPE_ANY, 0)
-        if step.link:
-            try:
-                message += u32(RTA_OIF, _index(step.link))
-            except NotFound:
-                return
-        try:
-            self._netlink.request(netlink.DELROUTE, 0, message)
-        except Refusal as error:
-            # ENOENT: nobody has ever put a route into this family's table.
-            if error.code not in {errno.ESRCH, errno.ENOENT}:
-                raise
-
-
-def _index(name: str) -> int:
-    """Return a link's index in the calling thread's namespace; NotFound if there is none of that name."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError as error:
-        raise _no_link(name) from error
-
-
-def _no_link(name: str) -> NotFound:
-    return NotFound(f"link {name} does not exist")
+def _new_address(found: LinkState | None, wanted: str) -> list[bytes]:
+    """Return the attribute for a link's MAC if it is another: setting the same one flushes the neighbours."""
+    if not wanted or (found is not None and found.mac == wanted.lower()):
+        return []
+    return [mac(IFLA_ADDRESS, wanted)]
 
 
 @contextmanager
@@ -347,30 +388,3 @@ def _address_message(address: str, index: int) -> bytes:
         + attribute(IFA_LOCAL, packed)
         + attribute(IFA_ADDRESS, packed)
     )
-
-
-def _route_message(destination: str, version: int, protocol: int, scope: int, kind: int) -> bytes:
-    family = AF_INET6 if version == 6 else AF_INET
-    everything = destination in {"default", "::/0", "0.0.0.0/0"}
-    network = None if everything else ip_network(destination)
-    message = ROUTE_HEADER.pack(
-        family, network.prefixlen if network else 0, 0, 0, _MAIN_TABLE, protocol, scope, kind, 0
-    )
-    return message + (attribute(RTA_DST, network.network_address.packed) if network else b"")
-
-
-def _explain(error: Refusal, step: steps.Step) -> CarrickError:
-    code = error.code
-    what = f"{step.describe()}: {error}"
-    if code == errno.EEXIST:
-        return Conflict(f"{what} (something else holds that name or address)")
-    if code in _LACKING and isinstance(step, steps.CreateSlave | steps.CreateVlan | steps.CreateDummy):
-        kind, module = {
-            steps.CreateVlan: ("802.1q vlan", "8021q"),
-            steps.CreateDummy: ("dummy", "dummy"),
-        }.get(type(step), (getattr(step, "kind", ""), getattr(step, "kind", "")))
-        return Unsupported(
-            f"this kernel has no {kind} links (creating {step.name} was refused: {error})",
-            remedy=f"load the kernel's {module} module, or use the bridge driver",
-        )
-    return KernelRefused(what, errno=code, subject=step.describe())

@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 from ...model import steps
 from ...model.errors import CarrickError, KernelRefused, NotFound
-from ...model.steps import NamespaceState, Step
+from ...model.steps import NamespaceState, Neighbour, Rule, Step, WireguardState
 from . import netns as namespaces
 from .announce import announce
 from .links import Rtnl
 from .nft import Nft
 from .own import OwnLinks
 from .sysctl import read_sysctl, write_sysctl
+from .wireguard import read_wireguard, set_wireguard
 
 T = TypeVar("T")
 _WORKERS = 4
@@ -66,6 +67,18 @@ class LinuxKernel:
     async def read(self, netns: str = "") -> NamespaceState:
         return await self._run(self._inside, netns, Rtnl.read)
 
+    async def read_fdb(self, link: str, netns: str = "") -> dict[str, frozenset[str]]:
+        return await self._run(self._inside, netns, lambda rtnl: rtnl.read_fdb(link))
+
+    async def read_neighbours(self, link: str, netns: str = "") -> dict[str, Neighbour]:
+        return await self._run(self._inside, netns, lambda rtnl: rtnl.read_neighbours(link))
+
+    async def read_wireguard(self, link: str) -> WireguardState:
+        return await self._run(read_wireguard, link)
+
+    async def read_rules(self, netns: str = "") -> tuple[Rule, ...]:
+        return await self._run(self._inside, netns, Rtnl.read_rules)
+
     async def has_netns(self, path: str) -> bool:
         return namespaces.is_netns(Path(path))
 
@@ -89,7 +102,9 @@ class LinuxKernel:
     async def read_sysctl(self, key: str, netns: str = "") -> str | None:
         return await self._run(self._inside, netns, lambda _: read_sysctl(key))
 
-    def is_own_change(self, port_id: int, link: str = "") -> bool:
+    def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
+        if row:
+            return self._own_links.take_row(link, row)
         if link:
             return link in self._own_links
         return (
@@ -130,8 +145,12 @@ class LinuxKernel:
             batch = list(group)
 
             def visit(rtnl: Rtnl, batch: list[Step] = batch) -> None:
-                for step in batch:
-                    self._apply_one(rtnl, step)
+                for kind, same in groupby(batch, key=type):
+                    if kind in _ROWS:
+                        self._apply_rows(rtnl, list(same))
+                        continue
+                    for step in same:
+                        self._apply_one(rtnl, step)
 
             if all(type(step) in _NEEDS_NO_SOCKET for step in batch):
                 for step in batch:
@@ -153,6 +172,11 @@ class LinuxKernel:
             except CarrickError as error:
                 errors.append(error)
         return errors
+
+    def _apply_rows(self, rtnl: Rtnl, batch: list[Step]) -> None:
+        for step in batch:
+            self._own_links.note(step)
+        rtnl.apply_rows(batch)
 
     def _apply_one(self, rtnl: Rtnl, step: Step) -> None:
         self._own_links.note(step)
@@ -208,6 +232,8 @@ class LinuxKernel:
                 self._nft.run(*commands)
             case steps.ForgetFlows():
                 _forget_flows(step)
+            case steps.SetWireguard():
+                set_wireguard(step)
             case _:
                 raise TypeError(f"no handler for step {step!r}")
 
@@ -233,8 +259,11 @@ def _log_failure(deletion: Future[None]) -> None:
         _log.warning("a link was struck off, but not deleted: %s", error)
 
 
-_REMOVALS = {steps.DeleteLink, steps.RemoveAddress, steps.RemoveRoute}
-_NEEDS_NO_SOCKET = {steps.CreateNetns, steps.DeleteNetns, steps.Nft, steps.ForgetFlows}
+_ADDED_ROWS = {steps.AddRoute, steps.AddRule, steps.SetFdb, steps.AddNeighbour}
+_REMOVED_ROWS = {steps.RemoveRoute, steps.RemoveRule, steps.RemoveFdb, steps.RemoveNeighbour}
+_ROWS = _ADDED_ROWS | _REMOVED_ROWS
+_REMOVALS = {steps.DeleteLink, steps.RemoveAddress} | _REMOVED_ROWS
+_NEEDS_NO_SOCKET = {steps.CreateNetns, steps.DeleteNetns, steps.Nft, steps.ForgetFlows, steps.SetWireguard}
 
 
 def _namespace_of(step: Step) -> str:

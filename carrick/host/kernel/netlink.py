@@ -9,16 +9,19 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
+REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 _DUMP_INTERRUPTED = 0x10
 _ACK_TLVS = 0x200
 
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
+NEWRULE, DELRULE, GETRULE = 32, 33, 34
 
 _ERROR, _DONE = 2, 3
 _SOL_NETLINK = 270
@@ -30,6 +33,17 @@ _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _RECEIVE = 1 << 17
 _RETRIES = 8
+# So many messages in one system call. Were all refused, the answers would still fit the receive buffer.
+_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request: its type, its flags besides REQUEST and ACK, what follows the header."""
+
+    kind: int
+    flags: int
+    payload: bytes
 
 
 class Refusal(Exception):
@@ -60,6 +74,10 @@ def u32(kind: int, value: int) -> bytes:
 
 def u16(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=H", value))
+
+
+def u8(kind: int, value: int) -> bytes:
+    return attribute(kind, bytes((value,)))
 
 
 def mac(kind: int, value: str) -> bytes:
@@ -110,12 +128,48 @@ class Netlink:
         self._socket.close()
 
     def request(self, kind: int, flags: int, payload: bytes) -> list[bytes]:
-        """Send one request and return the bodies of its answer; Refusal if the kernel says no.
-
-        One at a time: the kernel goes on with a batch after a message that it refused.
-        """
+        """Send one request and return the bodies of its answer; Refusal if the kernel says no."""
         self._send(kind, flags | REQUEST | ACK, payload)
         return [body for _, body in self._answers()]
+
+    def batch(self, messages: Sequence[Message]) -> dict[int, Refusal]:
+        """Send requests that do not depend on each other; return the refusals by place in `messages`.
+
+        The kernel takes them in order, and goes on after one that it refused. It answers a refused one
+        anyway, so that only the last of each system call has to ask for an answer.
+        """
+        refusals: dict[int, Refusal] = {}
+        for start in range(0, len(messages), _BATCH):
+            part = messages[start : start + _BATCH]
+            first = self._sequence + 1
+            last = self._sequence = self._sequence + len(part)
+            packed = []
+            for sequence, message in enumerate(part, first):
+                flags = message.flags | (REQUEST | ACK if sequence == last else REQUEST)
+                length = _HEADER.size + len(message.payload)
+                packed.append(_HEADER.pack(length, message.kind, flags, sequence, 0))
+                packed.append(message.payload)
+            self._socket.send(b"".join(packed))
+            for sequence, refusal in self._verdicts(first, last):
+                refusals[start + sequence - first] = refusal
+        return refusals
+
+    def _verdicts(self, first: int, last: int) -> Iterator[tuple[int, Refusal]]:
+        """Yield what was refused of a batch, by sequence number, until its last message is answered."""
+        while True:
+            data = self._socket.recv(_RECEIVE)
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+                body = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if kind != _ERROR or not first <= sequence <= last:
+                    continue
+                code = -struct.unpack_from("=l", body)[0]
+                if code > 0:
+                    yield sequence, Refusal(code, _said(kind, flags, body))
+                if sequence == last:
+                    return
 
     def dump(self, kind: int, payload: bytes) -> list[bytes]:
         """Return the bodies of everything of one kind, as one consistent picture.

@@ -1,0 +1,141 @@
+"""A node's life in its cluster: the parts that make it up, built for one membership and run together.
+
+Everything that the rest of the engine gives to and takes from the cluster goes through `Ties`, so that
+simulated nodes and the daemon run the same parts.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ...host.store.contract import Store
+from ...model.cluster import Block, ClusterSettings, NodeRecord, RemoteEndpoint
+from ...model.ids import NetworkId
+from ..clock import Clock
+from .blocks import BlockService
+from .cache import Cache
+from .membership import Membership
+from .mirror import Listener, Mirror
+from .ownership import Ownership
+from .publisher import Publisher
+from .records import ClusterRecords
+from .sweeper import Sweeper
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What a node's cluster parts need of the node.
+
+    `describe`: its record, as it should be. `desired`: its endpoints on global networks, by key. `limit`: own
+    blocks of a network changed. `in_use`: leases by block. `exclusively`: no address is given meanwhile.
+    `kept`, `keep` and `forget`: own blocks as remembered. `readdress`: containers in blocks that are lost
+    must move. `save_epoch`: is awaited before an epoch is used. `listen`: every change of the mirror.
+    """
+
+    describe: Callable[[], NodeRecord]
+    desired: Callable[[], Mapping[str, RemoteEndpoint]]
+    limit: Callable[[NetworkId], None]
+    in_use: Callable[[NetworkId], Mapping[str, int]]
+    exclusively: Callable[[], AbstractAsyncContextManager[Any]]
+    kept: Callable[[], Mapping[str, Block]]
+    forget: Callable[[Block], None]
+    readdress: Callable[[list[Block]], Awaitable[None]]
+    save_epoch: Callable[[int], Awaitable[None]]
+    listen: Listener
+
+
+class ClusterRuntime:
+    """The parts of one membership. `store` is the cluster's, `local` the node's own."""
+
+    def __init__(
+        self,
+        *,
+        settings: ClusterSettings,
+        store: Store,
+        local: Store,
+        ties: Ties,
+        clock: Clock,
+        choose: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.records = ClusterRecords(store)
+        self.mirror = Mirror(self.records, clock, choose)
+        self.cache = Cache(local, self.mirror, clock)
+        self.membership = Membership(
+            node=settings.node,
+            epoch=settings.epoch,
+            records=self.records,
+            mirror=self.mirror,
+            clock=clock,
+            describe=ties.describe,
+            save_epoch=ties.save_epoch,
+            on_new_epoch=self._new_epoch,
+            choose=choose,
+        )
+        self.publisher = Publisher(
+            records=self.records,
+            mirror=self.mirror,
+            membership=self.membership,
+            clock=clock,
+            desired=ties.desired,
+            choose=choose,
+        )
+        self.blocks = BlockService(
+            records=self.records,
+            mirror=self.mirror,
+            membership=self.membership,
+            clock=clock,
+            on_change=ties.limit,
+            on_released=ties.forget,
+            in_use=ties.in_use,
+            exclusively=ties.exclusively,
+            choose=choose,
+        )
+        self.ownership = Ownership(
+            blocks=self.blocks,
+            membership=self.membership,
+            publisher=self.publisher,
+            clock=clock,
+            kept=ties.kept,
+            readdress=ties.readdress,
+            choose=choose,
+        )
+        self.sweeper = Sweeper(
+            node=settings.node,
+            records=self.records,
+            mirror=self.mirror,
+            clock=clock,
+            gone_after_s=settings.gone_after_s,
+            choose=choose,
+        )
+        self.mirror.listen(ties.listen)
+
+    def _new_epoch(self) -> None:
+        self.ownership.new_epoch()
+
+    async def load(self) -> None:
+        """Begin with what the cluster said last."""
+        await self.cache.load()
+
+    async def run(self) -> None:
+        """Run every part until cancelled."""
+        parts = (
+            self.store,
+            self.mirror,
+            self.cache,
+            self.membership,
+            self.publisher,
+            self.blocks,
+            self.ownership,
+            self.sweeper,
+        )
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part.run(), name=f"cluster {type(part).__name__}")

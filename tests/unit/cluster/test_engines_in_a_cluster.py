@@ -1,0 +1,232 @@
+"""Two whole engines in one cluster: networks, addresses, rows and names across, on fake kernels."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from carrick.engine.engine import CarrickEngine
+from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
+from carrick.model.cluster import ClusterSettings, NodeId
+from carrick.model.containers import ContainerConfig, HostConfig
+from carrick.model.errors import Conflict, Denied
+from carrick.model.networks import EndpointSettings, PoolConfig
+from carrick.testing.cluster import Wire
+from carrick.testing.fake_machine import FakeMachine
+from carrick.testing.memory_store import MemoryStore
+
+
+class Host:
+    """A machine with an engine that is in the cluster."""
+
+    def __init__(self, name: str, directory: Path, store: MemoryStore, number: int) -> None:
+        directory.mkdir()
+        self.name = name
+        self.machine = FakeMachine(directory)
+        self.machine.kernel.add_link("under0", addresses=(f"10.99.1.{number}/24",))
+        self.store = store
+        self.number = number
+        self.wire = Wire(store)
+        self.machine.open_cluster_store = lambda settings: self.wire
+        self.engine: CarrickEngine
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        self._stack = AsyncExitStack()
+        self.engine = await self._stack.enter_async_context(self.machine.start())
+        if self.engine.link.settings is None:
+            node = NodeId(f"{self.name}-id")
+            address = f"10.99.1.{self.number}"
+            settings = ClusterSettings("c1", node, self.name, ("http://etcd",), address=address)
+            await self.engine.link.adopt_settings(settings)
+            await self.engine.link.attach(self.wire)
+            await self.engine.cluster.start()
+        runtime = self.engine.link.require()
+        if not self.wire.is_cut:
+            await runtime.mirror.ready()
+            await runtime.membership.joined()
+            await self.engine.link.settled()
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def run(self, name: str, network: str, address: str = "") -> str:
+        settings = EndpointSettings(ipv4_address=address, aliases=(f"{name}-alias",))
+        created = await self.engine.containers.create(
+            CreateContainer(
+                ContainerConfig(image="busybox"),
+                HostConfig(network_mode=network),
+                (Attachment(network, settings),),
+                name,
+            )
+        )
+        await self.engine.containers.start(created.id)
+        return self.address(name)
+
+    def address(self, name: str) -> str:
+        record = self.engine.state.find_container(name)
+        assert record.sandbox_id is not None
+        return self.engine.state.sandboxes[record.sandbox_id].endpoints[0].ipv4_address
+
+    def mac(self, name: str) -> str:
+        record = self.engine.state.find_container(name)
+        assert record.sandbox_id is not None
+        return self.engine.state.sandboxes[record.sandbox_id].endpoints[0].mac_address
+
+    async def rows(self, network: str) -> tuple[dict[str, set[str]], dict[str, str]]:
+        device = f"vx-{self.engine.state.find_network(network).id[:12]}"
+        fdb = await self.machine.kernel.read_fdb(device)
+        neighbours = await self.machine.kernel.read_neighbours(device)
+        return {k: set(v) for k, v in fdb.items()}, {k: v.mac for k, v in neighbours.items()}
+
+    def links(self) -> set[str]:
+        return set(self.engine._host.view.state.links)
+
+
+async def eventually(check) -> None:  # type: ignore[no-untyped-def]
+    """Wait until `check`, which may be a coroutine function, returns something true."""
+    for _ in range(500):
+        found = check()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to be")
+
+
+@pytest.fixture
+async def hosts(tmp_path: Path) -> AsyncIterator[tuple[Host, Host]]:
+    store = MemoryStore()
+    one = Host("one", tmp_path / "one", store, 11)
+    two = Host("two", tmp_path / "two", store, 12)
+    await one.start()
+    await two.start()
+    yield one, two
+    await one.stop()
+    await two.stop()
+    await store.aclose()
+
+
+BLUE = CreateNetwork("blue", "overlay", pools=(PoolConfig("10.5.0.0/24"),))
+
+
+async def test_a_network_is_created_once_and_seen_everywhere(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    created = await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    view = await two.engine.networks.get("blue")
+    assert view.network.id == created.id
+    assert view.network.scope == "global"
+    with pytest.raises(Conflict, match="network with name blue already exists"):
+        await two.engine.networks.create(BLUE)
+    await one.machine.kernel.read()
+    assert not [link for link in (await one.machine.kernel.read()).links if created.id[:12] in link]
+
+
+async def test_containers_get_distinct_addresses_and_rows_lead_to_each_other(
+    hosts: tuple[Host, Host],
+) -> None:
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    web = await one.run("web", "blue")
+    db = await two.run("db", "blue")
+    assert web != db
+
+    async def led() -> bool:
+        fdb, neighbours = await one.rows("blue")
+        return fdb.get(two.mac("db")) == {"10.99.1.12"} and neighbours.get(db) == two.mac("db")
+
+    await eventually(led)
+    fdb, neighbours = await two.rows("blue")
+    assert fdb[one.mac("web")] == {"10.99.1.11"}
+    assert fdb["00:00:00:00:00:00"] == {"10.99.1.11"}
+    assert neighbours == {web: one.mac("web")}
+    names = {
+        name for item in one.engine.names.snapshot(1).networks for e in item.endpoints for name in e.names
+    }
+    assert {"web", "db", "db-alias"} <= names
+    shown = {item.name: item.ipv4 for item in (await one.engine.networks.get("blue")).endpoints}
+    assert shown == {"web": f"{web}/24", "db": f"{db}/24"}
+
+    await two.engine.containers.remove("db", force=True)
+
+    async def gone() -> bool:
+        fdb, neighbours = await one.rows("blue")
+        return not fdb and not neighbours
+
+    await eventually(gone)
+    # With its last container the network leaves the host.
+    assert not [link for link in (await two.machine.kernel.read()).links if link.startswith(("vx-", "br-"))]
+    snapshot = one.engine.names.snapshot(2)
+    assert "db" not in {n for item in snapshot.networks for e in item.endpoints for n in e.names}
+
+
+async def test_a_network_in_use_anywhere_is_not_removed(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await two.run("db", "blue")
+    await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+    with pytest.raises(Denied, match=r'has active endpoints \(name:"db"'):
+        await one.engine.networks.remove("blue")
+    await two.engine.containers.remove("db", force=True)
+    await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+    await one.engine.networks.remove("blue")
+    await eventually(lambda: not two.engine.state.network_or_none("blue"))
+    assert (await one.store.list("blocks/")).entries == ()
+    assert (await one.store.list("network-names/")).entries == ()
+
+
+async def test_two_nodes_creating_at_once_get_different_subnets_and_vnis(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await asyncio.gather(
+        *(
+            host.engine.networks.create(CreateNetwork(f"net-{host.name}-{n}", "overlay"))
+            for n in range(4)
+            for host in hosts
+        )
+    )
+    await eventually(lambda: len(one.engine.state.networks) == len(two.engine.state.networks) == 11)
+    nets = [item for item in one.engine.state.networks.values() if item.driver == "overlay"]
+    assert len({item.pools[0].subnet for item in nets}) == 8
+    assert len({item.options["com.docker.network.driver.overlay.vxlanid_list"] for item in nets}) == 8
+    assert one.engine.state.networks.keys() - {n.id for n in nets} != two.engine.state.networks.keys()
+
+
+async def test_a_daemon_restarted_without_the_store_keeps_the_ways_open(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await one.run("web", "blue")
+    await two.run("db", "blue")
+
+    async def led() -> bool:
+        return bool((await one.rows("blue"))[1])
+
+    await eventually(led)
+    await asyncio.sleep(1.2)  # the cache is written behind, once a second
+    before = await one.rows("blue")
+    await one.stop()
+    one.wire.cut()
+    await one.start()
+    assert await one.rows("blue") == before
+    assert one.address("web") in {e.ipv4[:-3] for e in (await one.engine.networks.get("blue")).endpoints}
+    # And it starts another one, from the block that it has.
+    await one.run("alone", "blue")
+    one.wire.heal()
+
+    async def known() -> bool:
+        return one.address("alone") in (await two.rows("blue"))[1]
+
+    await eventually(known)
+
+
+async def test_without_a_cluster_an_overlay_is_refused_in_dockers_words(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    async with machine.start() as engine:
+        with pytest.raises(Denied, match="This node is not a swarm manager"):
+            await engine.networks.create(BLUE)

@@ -90,7 +90,9 @@ class MountResolver:
                 found[point.destination] = replace(inherited, read_write=False) if mode == "ro" else inherited
         binds = [parse_bind(text) for text in host.binds]
         # Before any volume is made, which a refusal would leave behind.
-        _check_distinct([item.target for item in (*binds, *host.mounts)] + list(host.tmpfs))
+        _check_distinct(
+            [bind.target for bind in binds] + [mount.target for mount in host.mounts] + list(host.tmpfs)
+        )
         for bind in binds:
             found[_clean(bind.target)] = await self._bind(bind)
         for mount in host.mounts:

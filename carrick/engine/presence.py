@@ -54,6 +54,11 @@ class Presence:
             return True
         return any(sandbox.active for sandbox, _ in self._state.endpoints_on(network.id))
 
+    async def has_appeared(self, network: Network) -> bool:
+        """Tell whether a network stands, once whatever is being made of it is made."""
+        async with self._lock(network.id):
+            return network.id in self._standing
+
     async def load(self) -> None:
         """At start: watch what stands already; the reconciler makes it as it should be."""
         for network in list(self._state.networks.values()):
@@ -93,6 +98,9 @@ class Presence:
                     steps.append(Nft(tuple(render_add_network(self._table, rules))))
                 await self._kernel.apply(steps)
         except Exception:
+            # What was made of it before it failed must not stand in the way of the next one.
+            for error in await self._take_down(network):
+                _log.warning("network %s: %s", network.name, error)
             await self.unwatch(network.id)
             raise
         self._standing.add(network.id)
@@ -116,6 +124,11 @@ class Presence:
     async def _vanish(self, network: Network) -> list[Exception]:
         self._standing.discard(network.id)
         self._names.remove_network(network.id)
+        errors = await self._take_down(network)
+        await self.unwatch(network.id)
+        return errors
+
+    async def _take_down(self, network: Network) -> list[Exception]:
         steps: list[Step] = []
         driver = self._drivers.get(network.driver)
         rules = driver.firewall_rules(network)
@@ -124,9 +137,7 @@ class Presence:
         async with self._state.lock("networks"):
             view = await self._host.refresh()
             steps += driver.plan_network_removal(network, tuple(self._state.networks.values()), view).steps
-            errors = await self._kernel.remove(steps)
-        await self.unwatch(network.id)
-        return errors
+            return await self._kernel.remove(steps)
 
 
 async def _nothing(network_id: NetworkId) -> None:

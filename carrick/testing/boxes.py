@@ -110,14 +110,17 @@ class Box:
             eventually(lambda: pinger.sent >= count, 30)
         return count - len([number for number in pinger.lost if number < count])
 
-    def reaches(self, address: str) -> bool:
+    def reaches(self, address: str, *, within_s: float = 2.0) -> bool:
         """Say whether it gets an answer to a ping, at the first go or soon after."""
-        with Pinger(self, address, interval_s=0.05, late_s=0) as pinger:
-            try:
-                eventually(lambda: pinger.answered, 2)
-            except AssertionError:
-                return False
-        return True
+        with Pinger(self, address, interval_s=0.02, late_s=0) as pinger:
+            end = time.monotonic() + within_s
+            while not pinger.answered and time.monotonic() < end:
+                time.sleep(0.002)
+            return pinger.answered > 0
+
+    def is_kept_from(self, address: str) -> bool:
+        """Say whether none of a few pings is answered."""
+        return not self.reaches(address, within_s=0.4)
 
 
 def _find_first(namespace: int) -> int:
@@ -243,7 +246,7 @@ class Pinger:
                 end = min(end, time.monotonic() + self.late_s)
                 if self.answered == self.sent:
                     return
-            if not select.select([made], [], [], 0.05)[0]:
+            if not select.select([made], [], [], 0.02)[0]:
                 continue
             try:
                 data = made.recv(2048)

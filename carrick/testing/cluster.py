@@ -281,12 +281,12 @@ class SimulatedNode:
         found = {}
         for name, (network_id, address) in self.containers.items():
             if self._allocator(network_id).pool.is_ours(ip_address(address)):
-                endpoint = self._endpoint(name, network_id, address)
+                endpoint = self.endpoint(name, network_id, address)
                 found[endpoint.key] = endpoint
         return found
 
     def _published(self) -> dict[str, RemoteEndpoint]:
-        made = (self._endpoint(name, *place) for name, place in self.containers.items())
+        made = (self.endpoint(name, *place) for name, place in self.containers.items())
         return {endpoint.key: endpoint for endpoint in made}
 
     def history(self) -> list[Change]:
@@ -309,7 +309,7 @@ class SimulatedNode:
             await self.blocks.release(block)
         await self.membership.leave()
 
-    def _endpoint(self, name: str, network_id: NetworkId, address: str) -> RemoteEndpoint:
+    def endpoint(self, name: str, network_id: NetworkId, address: str) -> RemoteEndpoint:
         # As long as real ones, for what is measured in bytes.
         return RemoteEndpoint(
             EndpointId(hashlib.sha256(f"endpoint {self.id} {name}".encode()).hexdigest()),

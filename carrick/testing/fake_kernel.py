@@ -40,6 +40,7 @@ _BRIDGE_SYSCTLS = {
     "ipv6.accept_ra": "net.ipv6.conf.{}.accept_ra",
     "ipv6.disable_ipv6": "net.ipv6.conf.{}.disable_ipv6",
 }
+_ADDRESSLESS = "net.ipv6.conf.{}.addr_gen_mode"
 _PER_LINK = {"route_localnet": "0", "accept_ra": "1", "disable_ipv6": "0", "arp_notify": "0"}
 _KERNEL = 2
 """The protocol number of routes that the kernel makes for an address."""
@@ -562,7 +563,7 @@ class FakeKernel:
             if step.value != "0":
                 link.addresses = [item for item in link.addresses if ip_interface(item).version == 4]
                 _drop_routes(namespace, link, versions={6})
-            elif link.up:
+            elif link.up and namespace.sysctls.get(_ADDRESSLESS.format(_dotted(link.name))) != "1":
                 self._give_link_local(namespace, link)
 
     # Links and namespaces --------------------------------------------------------------------

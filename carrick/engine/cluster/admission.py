@@ -49,6 +49,13 @@ class AuthorityRecord:
     since_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """That somebody has taken a node out: what certificates it had are good for nothing."""
+
+    since_ns: int
+
+
 def check_node_name(name: str) -> str:
     """Return the name. Raises InvalidRequest."""
     if not _NAME.match(name):
@@ -79,6 +86,17 @@ def authorities(records: ClusterRecords) -> Collection[AuthorityRecord]:
     return Collection(records.store, "authorities/", AuthorityRecord)
 
 
+def removals(records: ClusterRecords) -> Collection[Removal]:
+    """Return which nodes were taken out (`node rm`), by node id, for as long as a certificate may last."""
+    return Collection(records.store, "removed/", Removal)
+
+
+async def note_removal(records: ClusterRecords, clock: Clock, node: NodeId) -> None:
+    """Write that a node was taken out for good."""
+    lease = await records.store.grant((NODE_LASTS + timedelta(days=2)).total_seconds())
+    await removals(records).put(node, Removal(clock.now_ns()), expecting=None, lease=lease)
+
+
 async def make_token(
     records: ClusterRecords, clock: Clock, ca_sha256: str, ttl_s: float, uses: int = 0
 ) -> str:
@@ -100,7 +118,7 @@ class Gatekeeper:
     """Uses tokens up and issues certificates, on a node that has the authority.
 
     A certificate says who a node is, and no address: by an address etcd is known, which a node must not be
-    able to pass itself off as.
+    able to pass itself off as. `note` is told of every certificate before it is handed out.
     """
 
     def __init__(
@@ -108,15 +126,23 @@ class Gatekeeper:
         authority: Authority,
         *,
         lasts: timedelta = NODE_LASTS,
+        note: Callable[[NodeId, bytes], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._authority = authority
         self._lasts = lasts
+        self._note = note
         self._sleep = sleep
 
     def issue(self, request_pem: bytes, node: NodeId) -> bytes:
         """Return a node's certificate: its id is a name in it, so that whoever connects can expect it."""
-        return self._authority.issue(request_pem, node, names=[node], lasts=self._lasts)
+        certificate = self._authority.issue(request_pem, node, names=[node], lasts=self._lasts)
+        if self._note is not None:
+            self._note(node, certificate)
+        return certificate
+
+    def revocation_list(self, serials: Iterable[int]) -> bytes:
+        return self._authority.revocation_list(serials)
 
     def issue_server(self, request_pem: bytes, name: str, addresses: Iterable[str]) -> bytes:
         """Return a certificate for a server that is known by its addresses, and is no node."""

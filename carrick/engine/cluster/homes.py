@@ -3,19 +3,21 @@
 A new membership is put together in a directory beside it, which is renamed when all is done: from then on the
 node is in the cluster. What a kill leaves of one that was not finished is found by its name.
 
-    ca.pem, ca.key (where the authority is), node.pem, node.key, membership.json
+    ca.pem, ca.key and issued.json (where the authority is), node.pem, node.key, membership.json
     etcd-ca.pem, etcd-client.pem, etcd-client.key, etcd-user, etcd-password: of an etcd that was given
     etcd/: an etcd of our own
 """
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ...host.etcd_server import LOOPBACK, EtcdServer
+from ...host.peers.certificates import serial_of
 from ...host.pki import Identity, fingerprint
 from ...host.pki.authority import write_private
 from ...host.store.etcd_config import Endpoint, EtcdConfig, parse_endpoint
@@ -36,6 +38,15 @@ class Kept:
     settings: ClusterSettings
     listen: str = ""
     left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A node's certificate; the serial number is in hex."""
+
+    node: str
+    serial: str
+    ends_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,25 @@ class Home:
     @property
     def is_claiming(self) -> bool:
         return (self.path / "claiming").exists()
+
+    # Certificates that were issued here --------------------------------------------------------
+
+    def note_issued(self, node: str, certificate_pem: bytes) -> None:
+        """Keep a certificate's serial number, to revoke it by. What has ended goes on the way."""
+        serial, ends_ns = serial_of(certificate_pem)
+        kept = [item for item in self.issued() if item.ends_ns > time.time_ns()]
+        write_private(
+            self.path / "issued.json", msgspec.json.encode([*kept, Issued(node, f"{serial:x}", ends_ns)])
+        )
+
+    def issued(self) -> list[Issued]:
+        """Return the certificates of nodes that were issued here and may still be good."""
+        try:
+            return msgspec.json.decode((self.path / "issued.json").read_bytes(), type=list[Issued])
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.MsgspecError) as error:
+            raise Failed(f"{self.path / 'issued.json'} cannot be read: {error}") from error
 
     # etcd ---------------------------------------------------------------------------------------
 

@@ -27,10 +27,18 @@ from ...host.store.etcd_config import Endpoint, parse_endpoint
 from ...model.cluster import FORMAT, ClusterMeta, ClusterSettings, NodeId, Underlay
 from ...model.errors import CarrickError, Conflict, Denied, Failed, InvalidRequest, Unavailable, Unsupported
 from ..clock import Clock
-from .admission import AuthorityRecord, Gatekeeper, authorities, check_node_name, make_token, wrong_token
+from .admission import (
+    AuthorityRecord,
+    authorities,
+    check_node_name,
+    make_token,
+    note_removal,
+    removals,
+    wrong_token,
+)
 from .homes import Home, Kept
 from .records import META, ClusterRecords
-from .renewal import Renewed, Renewer, certify_etcd
+from .renewal import Renewed, Renewer, certify_etcd, gatekeeper_of, guard_etcd
 from .values import Admission, Admitted, InitCluster, JoinCluster
 
 _log = logging.getLogger(__name__)
@@ -157,7 +165,7 @@ class Joining:
         authority.save(home.path)
         # From here on an attempt that was killed can be told from somebody else's cluster.
         home.write(Kept(settings, listen, tuple(self._left)))
-        gate = Gatekeeper(authority, lasts=self._lasts)
+        gate = gatekeeper_of(home, authority, self._lasts)
         home.identity.save(gate.issue(make_request(home.path, settings.node), settings.node), home.ca_pem())
         if settings.own_etcd:
             certify_etcd(home, gate, settings)
@@ -338,6 +346,8 @@ class Joining:
             group.create_task(self._renewer.keep(records, settings, renewed), name="certificate")
             if settings.own_etcd:
                 group.create_task(self._home.etcd_server(settings).keep(), name="etcd")
+                gate = self._renewer.gate()
+                group.create_task(guard_etcd(self._home, gate, records, self._clock), name="etcd's door")
 
     async def keep_renewed(
         self, records: ClusterRecords, settings: ClusterSettings, renewed: Renewed | None = None
@@ -348,6 +358,17 @@ class Joining:
     async def renew_own(self, records: ClusterRecords, settings: ClusterSettings) -> Admitted:
         """Get this node a new certificate, and whatever else has changed about the way to the store."""
         return await self._renewer.renew_own(records, settings)
+
+    async def remove(self, records: ClusterRecords, node: NodeId) -> None:
+        """Note that another node was taken out: its certificates are good for nothing from soon on.
+
+        Where the cluster's etcd is our own it is let in there no more, its open connections included.
+        """
+        await note_removal(records, self._clock, node)
+
+    async def is_removed(self, records: ClusterRecords, node: NodeId) -> bool:
+        """Tell whether somebody has taken a node out: it may not come back but with a token, as another."""
+        return await removals(records).get(node) is not None
 
     # Out of it -----------------------------------------------------------------------------------
 

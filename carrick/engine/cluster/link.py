@@ -425,7 +425,8 @@ class ClusterLink:
 
     async def _follow_endpoints(self, network_id: NetworkId, change: TableChange[RemoteEndpoint]) -> None:
         network = self._state.networks.get(network_id)
-        if network is None or not self._presence.stands(network):
+        # One that is appearing is waited for: its plan may have been made before this change.
+        if network is None or not await self._presence.has_appeared(network):
             return
         for endpoint in change.gone.values():
             self._names.remove_endpoint(network_id, endpoint.id)

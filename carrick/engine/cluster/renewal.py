@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from ...host.etcd_server import LOOPBACK
 from ...host.peers import NodeClient, Renewal, parse_host_port
-from ...host.peers.certificates import check_issued
+from ...host.peers.certificates import check_issued, revoked_serials
 from ...host.peers.wire import RENEW_PATH
 from ...host.pki import Authority, Identity, fingerprint, make_request
+from ...host.pki.authority import write_private
 from ...model.cluster import ClusterSettings, NodeState
 from ...model.errors import CarrickError, Denied, Unavailable
 from ..clock import Clock
-from .admission import AuthorityRecord, Gatekeeper, authorities
+from .admission import AuthorityRecord, Gatekeeper, authorities, removals
 from .homes import Home
 from .records import ClusterRecords
 from .values import Admitted
@@ -23,6 +24,7 @@ _CHECK_S = 3600.0
 _RETRY_S = 300.0
 _FIRST_CHECK_S = 30.0
 _WARN_BEFORE = timedelta(days=14)
+_GUARD_S = 5.0
 
 Renewed = Callable[[Admitted], Awaitable[None]]
 
@@ -39,7 +41,7 @@ class Renewer:
     def gate(self) -> Gatekeeper:
         """Return who lets nodes in here. Raises Failed if the authority cannot be read."""
         if self._gatekeeper is None:
-            self._gatekeeper = Gatekeeper(Authority.load(self._home.path), lasts=self._lasts)
+            self._gatekeeper = gatekeeper_of(self._home, Authority.load(self._home.path), self._lasts)
         return self._gatekeeper
 
     def forget(self) -> None:
@@ -137,4 +139,35 @@ def certify_etcd(home: Home, gate: Gatekeeper, settings: ClusterSettings) -> Non
     request = make_request(server.directory, "etcd")
     certificate = gate.issue_server(request, "etcd", dict.fromkeys((server.address, LOOPBACK)))
     Identity(server.directory).save(certificate, home.ca_pem())
+    if not server.revoked.exists():
+        write_private(server.revoked, gate.revocation_list(()))
     home.use_cluster_authority()
+
+
+def gatekeeper_of(home: Home, authority: Authority, lasts: timedelta) -> Gatekeeper:
+    """Return who lets nodes in with an authority, and keeps account of it in `home`."""
+    return Gatekeeper(authority, lasts=lasts, note=home.note_issued)
+
+
+async def guard_etcd(home: Home, gate: Gatekeeper, records: ClusterRecords, clock: Clock) -> None:
+    """Keep nodes that were taken out from our etcd, until cancelled.
+
+    It looks at certificates when a connection begins, so those that are open are ended by ending etcd;
+    whoever keeps it starts it again.
+    """
+    kept = home.read()
+    assert kept is not None
+    server = home.etcd_server(kept.settings)
+    while True:
+        try:
+            removed = (await removals(records).list()).records
+            wanted = {int(item.serial, 16) for item in home.issued() if item.node in removed}
+            before = revoked_serials(server.revoked.read_bytes())
+            if wanted != before:
+                write_private(server.revoked, gate.revocation_list(wanted))
+            if wanted - before:
+                _log.info("etcd is ended and started again, as a node was taken out of the cluster")
+                await server.stop()
+        except (CarrickError, OSError) as error:
+            _log.warning("nodes that were taken out may still be let in by etcd: %s", error)
+        await clock.sleep(_GUARD_S)

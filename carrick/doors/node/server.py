@@ -279,7 +279,13 @@ class _Connections(web.Server):
 
     def admit(self, stranger: str) -> bool:
         """Take in a connection, of a stranger's address or of a member (""); tell whether there is room."""
-        if self._count >= self._most or (stranger and self._strangers.get(stranger, 0) >= self._most_of_one):
+        if self._count >= self._most:
+            return False
+        if stranger and (
+            self._strangers.get(stranger, 0) >= self._most_of_one
+            # Half of the room is the members'.
+            or sum(self._strangers.values()) >= self._most // 2
+        ):
             return False
         self._count += 1
         if stranger:

@@ -460,7 +460,7 @@ def conflicts(client: Client) -> None:
         ("auto remove and restart", "bridge", {}, {"AutoRemove": True, "RestartPolicy": {"Name": "always"}}),
         ("none and ports", "none", {}, {"PortBindings": {"80/tcp": [{"HostPort": "1"}]}}),
     ):
-        _create(client, note, **config, HostConfig={"NetworkMode": mode} | host)  # type: ignore[arg-type]
+        _create(client, note, **config, HostConfig={"NetworkMode": mode} | host)
 
 
 def refused(client: Client) -> None:

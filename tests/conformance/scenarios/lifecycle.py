@@ -1,5 +1,7 @@
 """Containers' lives: start, stop, restart, kill, pause, rename, update, wait, remove, prune."""
 
+from typing import Any
+
 from ..client import Client
 
 
@@ -37,14 +39,15 @@ def ends(client: Client) -> None:
         client.run(f"end-{name}", *command)
         client.wait_ended(f"end-{name}")
         client.get(f"/containers/end-{name}/json")
-    for note, body in {
+    bodies: dict[str, dict[str, Any]] = {
         "no such file": {"Cmd": ["/no/such/program"]},
         "not in path": {"Cmd": ["no-such-program"]},
         "a directory": {"Cmd": ["/etc"]},
         "not executable": {"Cmd": ["/etc/passwd"]},
         "no such user": {"Cmd": ["true"], "User": "somebody"},
         "no such group": {"Cmd": ["true"], "User": "nobody:somegroup"},
-    }.items():
+    }
+    for note, body in bodies.items():
         client.quiet("POST", "/containers/create?name=fail", {"Image": "busybox"} | body)
         client.post("/containers/fail/start", note=note)
         client.get("/containers/fail/json", note=note)

@@ -24,7 +24,7 @@ def predefined(client: Client) -> None:
 
 
 def creation(client: Client) -> None:
-    for note, body in {
+    bodies: dict[str, dict[str, Any]] = {
         "plain": {},
         "driver": {"Driver": "bridge"},
         "check duplicate": {"CheckDuplicate": True},
@@ -58,7 +58,8 @@ def creation(client: Client) -> None:
                 "Config": [{"Subnet": "10.80.0.0/24"}, {"Subnet": "fd00:80::/64", "Gateway": "fd00:80::99"}]
             },
         },
-    }.items():
+    }
+    for note, body in bodies.items():
         client.post("/networks/create", {"Name": "net1"} | body, note=note)
         client.get("/networks/net1", note=note)
         client.delete("/networks/net1", note=note)

@@ -1,5 +1,7 @@
 """Looking into running containers: top, stats, changes, exec."""
 
+from typing import Any
+
 from ..client import Client
 
 
@@ -36,7 +38,7 @@ def changes(client: Client) -> None:
 
 def execs(client: Client) -> None:
     client.run("ex1", Env=["FROM=container"])
-    for note, body in {
+    bodies: dict[str, dict[str, Any]] = {
         "plain": {"Cmd": ["echo", "hello"], "AttachStdout": True, "AttachStderr": True},
         "stderr": {
             "Cmd": ["sh", "-c", "echo out; echo err >&2; exit 5"],
@@ -58,7 +60,8 @@ def execs(client: Client) -> None:
         "no such directory": {"Cmd": ["true"], "AttachStdout": True, "WorkingDir": "/no/such"},
         "privileged": {"Cmd": ["true"], "AttachStdout": True, "Privileged": True, "DetachKeys": "ctrl-a"},
         "text": {"Cmd": "true", "AttachStdout": True},
-    }.items():
+    }
+    for note, body in bodies.items():
         made = client.post("/containers/ex1/exec", body, note=note)
         identifier = made.json.get("Id", "none")
         client.get(f"/exec/{identifier}/json", note=f"{note}, created")
@@ -71,11 +74,12 @@ def execs(client: Client) -> None:
 
 def exec_upgraded(client: Client) -> None:
     client.run("ex2")
-    for note, body, data in (
+    given: tuple[tuple[str, dict[str, Any], bytes], ...] = (
         ("cat", {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True}, b"some text\n"),
         ("tty", {"Cmd": ["sh", "-c", "echo a"], "AttachStdout": True, "Tty": True}, b""),
         ("missing", {"Cmd": ["nope"], "AttachStdout": True, "AttachStderr": True}, b""),
-    ):
+    )
+    for note, body, data in given:
         made = client.quiet("POST", "/containers/ex2/exec", body).json["Id"]
         client.hijack(
             f"/exec/{made}/start", {"Detach": False, "Tty": body.get("Tty", False)}, send=data, note=note
@@ -86,12 +90,13 @@ def exec_upgraded(client: Client) -> None:
 
 def exec_errors(client: Client) -> None:
     client.run("ex3")
-    for body in (
+    bodies: tuple[dict[str, Any], ...] = (
         {"Cmd": []},
         {"Cmd": [""]},
         {"Cmd": ["true"], "Env": ["=x"]},
         {"Cmd": ["true"], "DetachKeys": "zzz"},
-    ):
+    )
+    for body in bodies:
         client.post("/containers/ex3/exec", body, note=str(body))
     made = client.quiet("POST", "/containers/ex3/exec", {"Cmd": ["sleep", "1d"]}).json["Id"]
     client.post(f"/exec/{made}/start", {"Detach": True})

@@ -4,7 +4,7 @@ import json
 import time
 from urllib.parse import quote
 
-from ..client import Client
+from ..client import VERSION, Client
 
 
 def ping(client: Client) -> None:
@@ -64,13 +64,13 @@ def events(client: Client) -> None:
     client.quiet("DELETE", "/containers/ev2")
     client.quiet("DELETE", "/networks/evnet")
 
-    def since(filters: object, **options: str) -> None:
+    def since(filters: object, version: str = VERSION) -> None:
         query = quote(json.dumps(filters))
         name = json.dumps(filters)
         reply = client.quiet(
-            "GET", f"/events?since={start}&until={time.time():.6f}&filters={query}", **options
+            "GET", f"/events?since={start}&until={time.time():.6f}&filters={query}", version=version
         )
-        client.record_events(reply, f"{options.get('version', '')}/events {name}")
+        client.record_events(reply, f"{version}/events {name}")
 
     for kind in ("container", "network", "volume", "image"):
         since({"type": {kind: True}})

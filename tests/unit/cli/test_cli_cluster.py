@@ -2,11 +2,15 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_daemon import FakeDaemon, Reply
+
+from carrick.doors.cli.app import App
+from carrick.doors.cli.completion import candidates
 
 CLUSTER = {
     "ID": "c" * 26,
@@ -221,3 +225,10 @@ def test_update(cli: Any, daemon: FakeDaemon) -> None:
 def test_hostile_names_stay_in_their_place(cli: Any, daemon: FakeDaemon) -> None:
     cli("node", "rm", "../cluster?force=1")
     assert daemon.requests[-1].target == "/carrick/v1/nodes/..%2Fcluster%3Fforce%3D1"
+
+
+def test_names_of_nodes_are_completed(daemon: FakeDaemon) -> None:
+    daemon.on("GET /carrick/v1/nodes", [NODE, NODE | {"Name": "beta"}])
+    app = App(stdin=sys.stdin, out=sys.stdout, err=sys.stderr, environ={"CARRICK_HOST": daemon.address})
+    assert [item.value for item in candidates(app, "node", "a")] == ["alpha"]
+    app.close()

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from carrick.engine.cluster.admission import Gatekeeper, Reservation, make_token, reservations
+from carrick.engine.cluster.admission import (
+    Gatekeeper,
+    Reservation,
+    check_token,
+    dissolve,
+    make_token,
+    reservations,
+)
 from carrick.engine.cluster.joining import new_node_id
-from carrick.engine.cluster.records import ClusterRecords
+from carrick.engine.cluster.records import META, ClusterRecords
 from carrick.engine.cluster.values import Admission
 from carrick.host.pki import Authority, JoinToken, hash_secret, make_request
-from carrick.host.store.contract import OutcomeUnknown
-from carrick.model.cluster import NodeId, NodeRecord, NodeState
+from carrick.host.store.contract import OutcomeUnknown, Put
+from carrick.model.cluster import ClusterMeta, NodeId, NodeRecord, NodeState
 from carrick.model.errors import Conflict, Denied, InvalidRequest, Unavailable
 from carrick.testing.fake_clock import FakeClock
 from carrick.testing.memory_store import MemoryStore
@@ -199,3 +206,30 @@ async def test_a_store_that_is_away(gate: Gate) -> None:
     await gate.store.aclose()
     with pytest.raises(Unavailable):
         await gate.admit(gate.request(token.secret))
+
+
+async def test_a_cluster_without_nodes_can_be_dissolved(gate: Gate) -> None:
+    await gate.records.meta.put(META, ClusterMeta("c", "", 0), expecting=0)
+    token = await gate.token()
+    request = gate.request(token.secret)
+    await gate.admit(request)
+    assert not await dissolve(gate.records)  # somebody is on the way
+    await gate.records.nodes.put(request.node, NodeRecord(request.node, "n", 1, ()), expecting=0)
+    await gate.clock.advance(31)
+    assert not await dissolve(gate.records)
+    await gate.records.nodes.delete(request.node, expecting=None)
+    await gate.store.commit([Put("vnis/7", b"x")])
+    assert await dissolve(gate.records)
+    assert (await gate.store.list("")).entries == ()
+    assert not await dissolve(gate.records)
+
+
+async def test_a_token_is_looked_at_before_it_is_passed_on(gate: Gate) -> None:
+    token = await gate.token(uses=1)
+    request = gate.request(token.secret)
+    await check_token(gate.records, request)
+    await gate.admit(request)
+    await check_token(gate.records, request)
+    for other in (replace(request, node=new_node_id()), replace(request, secret="z" * 32)):
+        with pytest.raises(Denied):
+            await check_token(gate.records, other)

@@ -134,6 +134,9 @@ async def test_founding(nodes: MakeNode) -> None:
         await node.found()
     assert await node.joining.recover(None) == settings
     assert await node.joining.recover(replace(settings, epoch=3)) == replace(settings, epoch=3)
+    assert await node.joining.recover(replace(settings, cluster="before")) == settings
+    await node.joining.forget()
+    assert await node.joining.recover(settings) is None
 
 
 async def test_without_tls_there_is_a_warning(nodes: MakeNode, caplog: pytest.LogCaptureFixture) -> None:
@@ -356,6 +359,7 @@ async def test_files_that_are_broken(nodes: MakeNode) -> None:
     with pytest.raises(Failed, match="cannot be read") as refused:
         await node.joining.recover(None)
     assert "leave" in (refused.value.remedy or "")
+    assert node.settings and await node.joining.recover(node.settings) == node.settings
     await node.joining.forget()
     assert node.files() == []
 

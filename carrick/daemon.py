@@ -13,12 +13,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from . import __version__
 from .domains.dns.protocol import Change, Codec, Done, Refused, Reply, Request, Snapshot, Update
 from .doors.api.server import ApiServer
-from .doors.node.server import NodeServer
 from .drivers.registry import load_drivers
 from .engine.clock import SystemClock
 from .engine.cluster.values import Admitted
@@ -38,6 +38,9 @@ from .host.runtime.volumes import LocalVolumeStore
 from .host.store.sqlite import SqliteStore
 from .model.cluster import ClusterSettings
 from .model.errors import CarrickError, InvalidRequest
+
+if TYPE_CHECKING:
+    from .doors.node.server import NodeServer
 
 _log = logging.getLogger("carrickd")
 DNS_SOCKET = "carrick-dns.sock"
@@ -86,7 +89,9 @@ class _NodeDoor:
         if server is not None:
             await server.stop()
         if settings is not None:
-            joining = self._engine.joining
+            from .doors.node.server import NodeServer
+
+            joining = self._engine.cluster.joining
             server = NodeServer(self._engine.cluster, joining.identity, joining.listen(settings))
             await server.start()
             self._server = server

@@ -38,18 +38,28 @@ class DriverCapabilities:
     needs: tuple[str, ...] = ()
 
 
+_ANY_MTU = 65535
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """What a driver sees of the cluster that this host is in.
 
     `nodes` are all of them, this one (`me`) too. `blocks` are the confirmed ones, `endpoints` those of other
-    nodes by their key, both by network.
+    nodes by their key, both by network. `path_mtus` are the largest packets that were seen to get through to
+    a node, where that is known.
     """
 
     me: NodeRecord
     nodes: Mapping[NodeId, NodeRecord] = field(default_factory=dict)
     blocks: Mapping[NetworkId, tuple[Block, ...]] = field(default_factory=dict)
     endpoints: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
+    path_mtus: Mapping[NodeId, int] = field(default_factory=dict)
+
+    def mtu_to(self, node: NodeRecord, version: int) -> int:
+        """Return the largest underlay packet that gets to a node: both links', and what was measured."""
+        ends = [item.mtu for item in (self.me.underlay(version), node.underlay(version)) if item]
+        return min([*ends, self.path_mtus.get(node.id, _ANY_MTU)])
 
 
 @dataclass(frozen=True, slots=True)

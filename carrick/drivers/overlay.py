@@ -48,6 +48,8 @@ ENCRYPTED = "encrypted"
 PORT = 4789
 _OWN = frozenset({VNI, ENCRYPTED})
 _LARGEST_VNI = (1 << 24) - 1
+_NO_ADDRESS = "1"
+"""The kernel's IN6_ADDR_GEN_MODE_NONE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class OverlayDriver:
         if link is None or (link.master, link.up, link.mtu, link.alias) != (master, True, fabric.mtu, alias):
             # The device says nothing itself, and nothing is learnt of what is behind it: all is known. It
             # joins the bridge last; cut before that, what comes before is done again.
-            steps.append(SetSysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1", optional=True))
+            if link is None or link.master != master or not network.enable_ipv6:
+                steps += _silence(name, ipv6=network.enable_ipv6)
             steps.append(SetLink(name, learning=False, master=master, up=True, mtu=fabric.mtu, alias=alias))
         return steps
 
@@ -234,6 +237,20 @@ def is_encrypted(network: Network) -> bool:
     return network.options.get(ENCRYPTED, "false").lower() not in {"false", "0"}
 
 
+def _silence(name: str, *, ipv6: bool) -> list[Step]:
+    """Keep a new device from saying anything over IPv6 itself: it is to have no address.
+
+    Only where it answers for others' does it need to speak IPv6 at all. Switching that off takes all
+    neighbours along, which are put after this.
+    """
+    conf = f"net.ipv6.conf.{name}"
+    steps: list[Step] = [SetSysctl(f"{conf}.disable_ipv6", "1", optional=True)]
+    if ipv6:
+        steps.append(SetSysctl(f"{conf}.addr_gen_mode", _NO_ADDRESS, optional=True))
+        steps.append(SetSysctl(f"{conf}.disable_ipv6", "0", optional=True))
+    return steps
+
+
 def _as_bridge(network: Network) -> Network:
     """Return the part of an overlay network that is a bridge network."""
     options = {key: value for key, value in network.options.items() if key not in _OWN}
@@ -280,7 +297,7 @@ def _fabric(network: Network, host: HostView) -> _Fabric:
         if theirs is None:
             notes.append(f"node {node.name} has no IPv{mine.version} underlay: nothing is sent to it")
             continue
-        least = min(mine.mtu, theirs.mtu)
+        least = cluster.mtu_to(node, mine.version)
         paths.append(PeerPath(node.name, "vxlan", outer, least - sealing))
         if node.id == cluster.me.id:
             continue

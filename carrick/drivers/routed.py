@@ -45,8 +45,7 @@ MODE = "carrick.routed.mode"
 GATEWAY_MODE, POINT_MODE = "gateway", "point"
 ROUTERS = MappingProxyType({4: "169.254.1.1", 6: "fe80::1"})
 """Where containers of the shape `point` send everything, by IP version: the same on every host."""
-HOOKS = "carrick.routed.hook."
-_OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI})
+_OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU})
 _SMALLEST = MappingProxyType({4: 30, 6: 126})
 
 
@@ -290,9 +289,7 @@ def _pool(config: PoolConfig) -> Pool:
 
 def _as_bridge(network: Network, pools: tuple[PoolConfig, ...] | None = None) -> Network:
     """Return the part of a routed network that is a bridge network; `pools` instead of its own."""
-    options = {
-        key: value for key, value in network.options.items() if key not in _OWN and not key.startswith(HOOKS)
-    }
+    options = {key: value for key, value in network.options.items() if key not in _OWN}
     return replace(network, driver="bridge", options=options, pools=network.pools if pools is None else pools)
 
 
@@ -350,12 +347,18 @@ def _mtu(network: Network, host: HostView) -> int:
     cluster, backend = _cluster(network, host), parse_choice(network).backend
     mine = main_underlay(cluster.me)
     paths = [
-        PeerPath(node.name, backend.name, mine.version, min(mine.mtu, theirs.mtu))
+        PeerPath(node.name, backend.name, mine.version, cluster.mtu_to(node, mine.version))
         for node in cluster.nodes.values()
-        if (theirs := node.underlay(mine.version)) is not None
+        if node.underlay(mine.version) is not None
     ]
     otherwise = mine.mtu - backend.overhead(mine.version)
-    return network_mtu(paths, otherwise, ipv6=network.enable_ipv6)
+    fits = network_mtu(paths, otherwise, ipv6=network.enable_ipv6)
+    asked = bridge.parse_options(replace(network, options=_only_mtu(network))).mtu
+    return min(asked, fits) if asked else fits
+
+
+def _only_mtu(network: Network) -> dict[str, str]:
+    return {key: value for key, value in network.options.items() if key == bridge.MTU}
 
 
 def _nowhere(network: Network) -> list[BlockRoute]:

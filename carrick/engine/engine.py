@@ -12,6 +12,7 @@ from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.portholder.contract import PortHolder
+from ..host.probing import PathProber
 from ..host.runtime.api import ImageStore, Runtime, VolumeStore
 from ..host.store.contract import Store
 from ..model.cluster import Block, ClusterSettings, Underlay
@@ -21,8 +22,8 @@ from ..model.steps import Plan
 from .addresses import Addresses
 from .clock import Clock, as_datetime
 from .cluster.directory import NetworkDirectory
-from .cluster.joining import Joining
 from .cluster.link import ClusterLink
+from .cluster.paths import Prober
 from .cluster.service import ClusterService
 from .cluster.underlay import choose_underlays
 from .connections import ConnectionService
@@ -102,6 +103,7 @@ class CarrickEngine:
         clock: Clock,
         host_id: str,
         resolv_conf: Path = Path("/etc/resolv.conf"),
+        prober: Prober | None = None,
         open_cluster_store: Callable[[ClusterSettings], Store] | None = None,
         resolver_is_up: Callable[[], bool] = lambda: True,
         holder_is_up: Callable[[], bool] = lambda: True,
@@ -135,6 +137,7 @@ class CarrickEngine:
             presence=self._presence,
             clock=clock,
             version=__version__,
+            prober=prober or PathProber(),
             underlays=self._underlays,
             readdress=self._readdress,
         )
@@ -236,17 +239,14 @@ class CarrickEngine:
             state=self.state, sandboxes=sandboxes, ports=self.ports, events=self._bus
         )
         self.networks = NetworksDoor(self._network_service, self._connections)
-        self.joining = Joining(
-            directory=config.state_dir / "cluster",
-            clock=clock,
-            version=__version__,
-            open_store=open_cluster_store,
-        )
         self.cluster = ClusterService(
             link=self.link,
-            joining=self.joining,
             state=self.state,
             tasks=self._tasks,
+            clock=clock,
+            directory=config.state_dir / "cluster",
+            version=__version__,
+            open_store=open_cluster_store,
             host_name=socket.gethostname().partition(".")[0],
             underlays=lambda asked: choose_underlays(
                 self._host.seen.state, asked, own_mark=self._host.seen.mark

@@ -40,9 +40,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class EtcdServer:
-    """An etcd in `directory`, which holds `ca.pem`, `node.pem` and `node.key`, listening on `address`.
+    """An etcd in `directory`, which holds `ca.pem`, `node.pem`, `node.key` and `revoked.pem`.
 
-    It listens on 127.0.0.1 too, and its certificate must be good for both. `client` is who we are to it.
+    The latter are certificates that it lets in no more; it looks at the files for each connection. It listens
+    on `address` and on 127.0.0.1, and its certificate must be good for both. `client` is who we are to it.
     """
 
     directory: Path
@@ -55,6 +56,10 @@ class EtcdServer:
     def endpoint(self) -> str:
         """Return what other nodes connect to."""
         return str(Endpoint(self.address, self.port, tls=True))
+
+    @property
+    def revoked(self) -> Path:
+        return self.directory / "revoked.pem"
 
     @property
     def log(self) -> Path:
@@ -103,17 +108,17 @@ class EtcdServer:
         """See that it runs, until cancelled; one that keeps dying is started ever less often."""
         pause = _CHECK_S
         while True:
-            await asyncio.sleep(pause)
             if self.pids():
                 pause = _CHECK_S
-                continue
-            _log.warning("etcd in %s is gone; starting it", self.directory)
-            try:
-                await self.start()
-                pause = _CHECK_S
-            except CarrickError as error:
-                _log.error("%s", error)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            else:
+                _log.info("etcd in %s does not run; starting it", self.directory)
+                try:
+                    await self.start()
+                    pause = _CHECK_S
+                except CarrickError as error:
+                    _log.error("%s", error)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause)
 
     async def stop(self) -> None:
         """End it, and return when it has ended. May be repeated."""
@@ -164,7 +169,7 @@ class EtcdServer:
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", f"carrick={peer}"),
             *("--cert-file", "node.pem", "--key-file", "node.key"),
-            *("--trusted-ca-file", "ca.pem", "--client-cert-auth"),
+            *("--trusted-ca-file", "ca.pem", "--client-cert-auth", "--client-crl-file", "revoked.pem"),
             *("--auto-compaction-mode", "periodic", "--auto-compaction-retention", _HISTORY),
             *("--quota-backend-bytes", str(_QUOTA_BYTES)),
             *("--enable-grpc-gateway=false", "--enable-pprof=false"),

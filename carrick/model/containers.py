@@ -120,6 +120,15 @@ class Image:
     layers: tuple[str, ...] = ()
     history: tuple[ImageHistory, ...] = ()
     config: ImageConfig = field(default_factory=ImageConfig)
+    builder: str = ""
+    """The version of the engine that made it, as far as it says so."""
+    container: str = ""
+    """The container that it was made of, if it says so, and what was that one's configuration."""
+    container_config: ImageConfig | None = None
+    parent: str = ""
+    """The id of the image that it was made from, here; it may be gone meanwhile."""
+    tagged_at: datetime | None = None
+    """When somebody last gave it a name here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Nothing here goes through `carrickd` once a box is made: it may be killed, and the counting goes on.
 """
 
+import json
 import os
 import re
 import secrets
@@ -159,6 +160,76 @@ def settle_nodes(lab: TempLab) -> None:
     eventually(all_ready, 60, "all nodes are ready")
 
 
+def node_status(host: LabHost) -> dict[str, str]:
+    """Return the nodes' status by name, as a host sees it."""
+    return {node["Name"]: node["Status"] for node in host.api.get("/carrick/v1/nodes").json}
+
+
+def cluster_keys(lab: TempLab) -> list[str]:
+    """Return the keys of the lab's etcd."""
+    words = ("env", "ETCDCTL_API=3", "etcdctl", "get", "", "--prefix", "--keys-only")
+    return [line for line in lab.etcd.do(*words).splitlines() if line]
+
+
+def leftovers(lab: TempLab) -> list[str]:
+    """Return what networks and containers have left on hosts and in etcd, where there are none any more."""
+    found = []
+    for host in lab.hosts:
+        links = {item["ifname"] for item in json.loads(host.do("ip", "-j", "link"))}
+        found += [f"{host.name}: link {name}" for name in sorted(links - {"lo", "eth0", "carrick0"})]
+        for place in ("/run/carrick/netns", "/var/lib/carrick/containers"):
+            path = host.path(place)
+            found += [f"{host.name}: {place}/{item.name}" for item in path.iterdir()] if path.exists() else []
+        found += [f"{host.name}: {line}" for line in host.run("pgrep", "-af", "conmon").out.splitlines()]
+    for key in cluster_keys(lab):
+        kind = key.removeprefix("carrick/").partition("/")[0]
+        if kind in {"networks", "network-names", "vnis", "blocks", "addresses", "endpoints", "lost"}:
+            found.append(f"etcd: {key}")
+    return found
+
+
+class NameWatch:
+    """Asks for a name every few milliseconds; says when it was answered (Unix time), first and last.
+
+    What is not known is asked upstream by whoever is asked here, so that only answers tell anything.
+    """
+
+    def __init__(self, box: Box, name: str) -> None:
+        self._question = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+        self._socket = box.socket(kind=socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.first = self.last = 0.0
+
+    def forget(self) -> None:
+        self.first = self.last = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(0.003):
+            number = (number + 1) & 0xFFFF
+            head = struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0)
+            self._socket.sendto(head + self._question + b"\0\0\1\0\1", ("127.0.0.11", 53))
+            with suppress(BlockingIOError):
+                while True:
+                    answer = self._socket.recv(512)
+                    if struct.unpack_from(">H", answer, 6)[0]:
+                        self.last = time.time()
+                        self.first = self.first or self.last
+
+
 @dataclass(slots=True)
 class Pinger:
     """Pings an address from a box while the block lasts, ten times a second; what stays unanswered is `lost`.
@@ -266,4 +337,13 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-__all__ = ["Box", "Pinger", "box", "settle_nodes"]
+__all__ = [
+    "Box",
+    "NameWatch",
+    "Pinger",
+    "box",
+    "cluster_keys",
+    "leftovers",
+    "node_status",
+    "settle_nodes",
+]

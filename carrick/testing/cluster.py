@@ -354,12 +354,12 @@ class SimulatedNode:
 
     def _in_use(self, network_id: NetworkId) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
-        own = self.blocks.own(network_id, 4)
-        for where, address in self.containers.values():
-            if where == network_id:
-                for block in own.usable:
-                    if ip_address(address) in block.network:
-                        counts[block.prefix] += 1
+        own = [(block.prefix, block.network) for block in self.blocks.own(network_id, 4).usable]
+        if own:
+            for where, address in self.containers.values():
+                if where == network_id:
+                    number = ip_address(address)
+                    counts.update(prefix for prefix, network in own if number in network)
         return counts
 
     async def _readdress(self, lost: list[Block]) -> None:

@@ -21,6 +21,7 @@ from ..model.cluster import ClusterSettings
 from ..model.containers import ImageConfig
 from .fake_kernel import FakeKernel, Killed
 from .fake_portholder import FakePortHolder
+from .fake_prober import FakeProber
 from .fake_runtime import FakeImageStore, FakeRuntime, FakeVolumeStore
 from .memory_store import MemoryStore
 
@@ -82,6 +83,7 @@ class FakeMachine:
         self.volumes = FakeVolumeStore()
         self.holder = FakePortHolder()
         self.drivers = drivers or load_drivers()
+        self.prober = FakeProber()
         self.open_cluster_store: Callable[[ClusterSettings], Store] | None = None
         self._fuse = _Fuse()
         self._resolv_conf = directory / "resolv.conf"
@@ -134,6 +136,7 @@ class FakeMachine:
             host_id="machine",
             resolv_conf=self._resolv_conf,
             open_cluster_store=self.open_cluster_store,
+            prober=self.prober,
         )
         await engine.prepare()
         await self.holder.sync(engine.ports.everything_held())

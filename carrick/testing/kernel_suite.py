@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..host.kernel.contract import Kernel
-from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound
+from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
 from ..model.steps import (
     ANY_MAC,
     ROUTE_PROTOCOL,
@@ -25,6 +25,7 @@ from ..model.steps import (
     CreateSlave,
     CreateVeth,
     CreateVxlan,
+    CreateWireguard,
     DeleteLink,
     DeleteNetns,
     LinkState,
@@ -43,6 +44,7 @@ from ..model.steps import (
     SetSysctl,
     Step,
     VxlanState,
+    WireguardState,
 )
 
 MAC = "02:00:5e:10:00:01"
@@ -551,6 +553,22 @@ class KernelSuite:
         error = world.refused(SetLink("vx0", master=""), SetLink("vx0", learning=True))
         assert isinstance(error, KernelRefused)
         world.apply(SetLink("vx0", master="br0", learning=False))
+
+    # WireGuard -------------------------------------------------------------------------------
+
+    def test_a_wireguard_device(self, world: World) -> None:
+        create = CreateWireguard("wg0", "carrick:wireguard", 1400)
+        if not world.run(world.kernel.supports("wireguard")):
+            assert isinstance(error := world.refused(create), Unsupported)
+            assert "wireguard-go" in (error.remedy or "")
+            with pytest.raises(NotFound):
+                world.run(world.kernel.read_wireguard("wg0"))
+            return
+        world.apply(create)
+        world.apply(create)
+        link = world.link("wg0")
+        assert (link.kind, link.mtu, link.up, link.alias) == ("wireguard", 1400, True, "carrick:wireguard")
+        assert world.run(world.kernel.read_wireguard("wg0")) == WireguardState()
 
     # Routes and rules of many hosts ----------------------------------------------------------
 

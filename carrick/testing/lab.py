@@ -222,6 +222,11 @@ class TempLab(Lab):
     def hosts(self) -> list[LabHost]:
         return [LabHost(self, node) for node in self.plan.hosts]
 
+    @property
+    def etcd(self) -> LabHost:
+        """Its etcd, or the first of them."""
+        return LabHost(self, self.plan.etcd[0])
+
     def status(self) -> LabStatus:
         return read_status(self.record())
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carrick.testing.boxes import settle_nodes
+from carrick.testing.boxes import leftovers, settle_nodes
+from carrick.testing.daemon import eventually
 from carrick.testing.lab import TempLab
 
 _TIMEOUT_S = 240
@@ -41,11 +42,15 @@ def standing_cluster() -> Iterator[TempLab]:
 
 @pytest.fixture
 def cluster(standing_cluster: TempLab) -> Iterator[TempLab]:
-    """The module's cluster, mended and emptied after the test."""
+    """The module's cluster, mended and emptied after the test; nothing may be left of its containers."""
     yield standing_cluster
     standing_cluster.mend()
     settle_nodes(standing_cluster)
     standing_cluster.remove_all()
+    try:
+        eventually(lambda: not leftovers(standing_cluster), 15)
+    except AssertionError:
+        pytest.fail("left behind: " + "\n".join(leftovers(standing_cluster)), pytrace=False)
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
-from carrick.testing.boxes import Box, box
+from carrick.testing.boxes import Box, NameWatch, box
 from carrick.testing.daemon import eventually
 from carrick.testing.lab import LabHost, TempLab
 
@@ -227,7 +228,7 @@ def test_addresses_come_from_blocks_of_their_own(blue: Blue, standing_cluster: T
     blocks = {}
     for view in standing_cluster["host2"].api.get("/carrick/v1/nodes").json:
         for block in view["Blocks"]:
-            blocks.setdefault(block["Subnet"], set()).add(view["Name"])
+            blocks.setdefault(block["Prefix"], set()).add(view["Name"])
     assert blocks and all(len(owners) == 1 for owners in blocks.values())
 
 
@@ -281,25 +282,28 @@ def test_a_network_is_removed_only_when_it_is_unused_everywhere(cluster: TempLab
     assert third.api.get("/networks/net").json["Id"] == again
 
 
-def test_names_come_and_go_within_a_second(cluster: TempLab, record_property: pytest.FixtureRequest) -> None:
+def test_names_come_and_go_within_a_second(
+    cluster: TempLab, record_property: Callable[[str, object], None]
+) -> None:
     first, second, _ = cluster.hosts
     first.carrick("network", "create", "-d", "overlay", "net")
     watcher = box(second, "watcher", "net")
     appeared, vanished = [], []
-    for _ in range(5):
-        box(first, "comes", "net")
-        began = time.monotonic()
-        eventually(lambda: watcher.resolve("comes"))
-        appeared.append(time.monotonic() - began)
-        first.carrick("rm", "-f", "comes")
-        began = time.monotonic()
-        eventually(lambda: not watcher.resolve("comes"))
-        vanished.append(time.monotonic() - began)
-    record_property("appeared_s", appeared)  # type: ignore[operator]
-    record_property("vanished_s", vanished)  # type: ignore[operator]
-    print(
-        f"appeared after {[f'{s:.3f}' for s in appeared]}, vanished after {[f'{s:.3f}' for s in vanished]} s"
-    )
+    with NameWatch(watcher, "comes") as watch:
+        for _ in range(5):
+            watch.forget()
+            first.carrick("run", "-d", "--name", "comes", "--network", "net", "busybox", "sleep", "1d")
+            eventually(lambda: watch.first)
+            shown = first.container("comes")["State"]
+            appeared.append(watch.first - datetime.fromisoformat(shown["StartedAt"]).timestamp())
+            first.carrick("kill", "comes")
+            eventually(lambda: time.time() - watch.last > 0.1)
+            shown = first.container("comes")["State"]
+            vanished.append(watch.last - datetime.fromisoformat(shown["FinishedAt"]).timestamp())
+            first.carrick("rm", "comes")
+    for name, found in (("appeared_s", appeared), ("vanished_s", vanished)):
+        record_property(name, found)
+        print(name, [f"{seconds:.3f}" for seconds in found])
     # A second is what is promised; a machine with other things to do gets three.
     assert max(appeared) < 3 and max(vanished) < 3
 
@@ -315,7 +319,7 @@ def test_a_running_container_is_connected_and_disconnected(cluster: TempLab) -> 
     eventually(lambda: stays.resolve("guest") == [comes.ip("net")])
     first.do("docker", "network", "disconnect", "net", "comes")
     eventually(lambda: not stays.resolve("guest"))
-    assert not stays.reaches(comes.ip("net"))
+    assert stays.is_kept_from(comes.ip("net"))
     assert links(first, "net") == set()
 
 
@@ -326,22 +330,6 @@ def test_a_rename_is_seen_elsewhere(cluster: TempLab) -> None:
     eventually(lambda: stays.resolve("before") == [before.ip()])
     first.carrick("rename", "before", "after")
     eventually(lambda: stays.resolve("after") == [before.ip()] and not stays.resolve("before"))
-
-
-def test_an_address_goes_to_another_host_with_all_that_leads_there(cluster: TempLab) -> None:
-    first, second, third = cluster.hosts
-    first.carrick("network", "create", "-d", "overlay", "--subnet", "10.6.0.0/24", "net")
-    watcher = box(third, "watcher", "net")
-    # Outside of every block: it is nobody's but the one who has it.
-    first.carrick(
-        "network", "create", "-d", "overlay", "--subnet", "10.7.0.0/24", "--ip-range", "10.7.0.128/25", "two"
-    )
-    watcher = box(third, "other", "two")
-    for host in (first, second, first):
-        moved = box(host, "moves", "two", "--ip", "10.7.0.9")
-        eventually(lambda: watcher.resolve("moves") == ["10.7.0.9"])
-        assert watcher.reaches("10.7.0.9") and moved.reaches(watcher.ip())
-        host.carrick("rm", "-f", "moves")
 
 
 def test_static_addresses(cluster: TempLab) -> None:
@@ -365,7 +353,7 @@ def test_static_addresses(cluster: TempLab) -> None:
 
 def _prefixes(host: LabHost) -> set[str]:
     views = host.api.get("/carrick/v1/nodes").json
-    return {block["Subnet"].partition("/")[0] for view in views for block in view["Blocks"]}
+    return {block["Prefix"].partition("/")[0] for view in views for block in view["Blocks"]}
 
 
 # --- Options -----------------------------------------------------------------------------------
@@ -406,7 +394,7 @@ def test_an_internal_network_has_no_way_out(cluster: TempLab) -> None:
     assert one.reaches(two.ip()) and two.reaches(one.ip())
     assert "default" not in one.run("ip", "route").out
     for target in (first.ipv4, second.ipv4, cluster["etcd"].ipv4):
-        assert not one.reaches(target)
+        assert one.is_kept_from(target)
 
 
 def test_without_icc_containers_do_not_talk_even_across_hosts(cluster: TempLab) -> None:
@@ -415,7 +403,7 @@ def test_without_icc_containers_do_not_talk_even_across_hosts(cluster: TempLab) 
     first.carrick("network", "create", "-d", "overlay", "-o", option, "silent")
     one, near, far = box(first, "one", "silent"), box(first, "near", "silent"), box(second, "far", "silent")
     for source, target in ((one, near), (one, far), (far, one)):
-        assert not source.reaches(target.ip()), f"{source.name} to {target.name}"
+        assert source.is_kept_from(target.ip()), f"{source.name} to {target.name}"
     # Out of it they still go.
     assert one.reaches(cluster["etcd"].ipv4) and far.reaches(cluster["etcd"].ipv4)
 
@@ -433,12 +421,12 @@ def test_networks_are_kept_apart(cluster: TempLab) -> None:
     assert len(numbers) == 2
     assert a1.reaches(b1.ip()) and a2.reaches(b2.ip())
     for source, target in ((a1, b2), (b1, a2), (a1, a2), (b2, a1)):
-        assert not source.reaches(target.ip()), f"{source.name} to {target.name}"
+        assert source.is_kept_from(target.ip()), f"{source.name} to {target.name}"
         assert source.resolve(target.name) == []
     # The wrong network's frames do not even arrive where somebody has taken the address by hand.
     for each in (a1, b2):
         each.on_net("ip", "address", "add", "10.9.9." + each.name[1] + "/24", "dev", "eth0")
-    assert not a1.reaches("10.9.9.2")
+    assert a1.is_kept_from("10.9.9.2")
 
 
 def test_one_subnet_twice_is_refused_with_the_other_s_name(cluster: TempLab) -> None:
@@ -460,7 +448,7 @@ def test_two_networks_and_a_container_on_both(cluster: TempLab) -> None:
     web, store = box(first, "web", "front"), box(third, "store", "back")
     assert web.reaches(both.ip("front")) and store.reaches(both.ip("back"))
     assert both.reaches(web.ip()) and both.reaches(store.ip())
-    assert not web.reaches(store.ip())
+    assert web.is_kept_from(store.ip())
     assert web.resolve("both") == [both.ip("front")] and store.resolve("both") == [both.ip("back")]
     assert web.resolve("store") == []
 
@@ -494,8 +482,8 @@ def test_two_hosts_create_networks_at_once(cluster: TempLab) -> None:
 def test_many_containers_at_once_on_all_hosts(cluster: TempLab) -> None:
     cluster["host1"].carrick("network", "create", "-d", "overlay", "--subnet", "10.6.0.0/24", "net")
     with ThreadPoolExecutor(6) as pool:
-        boxes = list(pool.map(lambda n: box(cluster.hosts[n % 3], f"m{n}", "net"), range(24)))
-    assert len({each.ip() for each in boxes}) == len({each.mac() for each in boxes}) == 24
+        boxes = list(pool.map(lambda n: box(cluster.hosts[n % 3], f"m{n}", "net"), range(18)))
+    assert len({each.ip() for each in boxes}) == len({each.mac() for each in boxes}) == 18
     for source in boxes[:3]:
         for target in boxes:
             assert source.reaches(target.ip())

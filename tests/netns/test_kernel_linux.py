@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,15 @@ from carrick.host.kernel import LinuxKernel
 from carrick.host.kernel.announce import render_announcement
 from carrick.host.kernel.monitor import Monitor
 from carrick.host.kernel.netns import delete_netns, entered, is_netns
-from carrick.model.errors import CarrickError, KernelRefused, Unsupported
+from carrick.model.errors import CarrickError, Conflict, KernelRefused, Unsupported
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, Network, PoolConfig, Sandbox
 from carrick.model.steps import (
+    ANY_MAC,
     AddAddress,
+    AddNeighbour,
+    AddRoute,
+    AddRule,
     Announce,
     CreateBridge,
     CreateDummy,
@@ -31,16 +36,23 @@ from carrick.model.steps import (
     CreateSlave,
     CreateVeth,
     CreateVlan,
+    CreateVxlan,
     DeleteLink,
     DeleteNetns,
     ForgetFlows,
     NamespaceState,
     Nft,
+    RemoveFdb,
+    RemoveNeighbour,
+    RemoveRoute,
+    RemoveRule,
+    Rule,
+    SetFdb,
     SetLink,
     SetSysctl,
     Step,
 )
-from carrick.testing.kernel_suite import KernelSuite, World
+from carrick.testing.kernel_suite import MAC, KernelSuite, World
 from carrick.testing.namespaces import Inhabitant, Namespace, Namespaces, namespaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
@@ -80,6 +92,8 @@ class TestLinuxKernel(KernelSuite):
 
 
 BRIDGE = CreateBridge("br0", "carrick:br0", 1500)
+STEADY = replace(BRIDGE, mac="02:00:5e:10:00:09")
+VXLAN = CreateVxlan("vx0", 4096, 4789, "192.0.2.1", "carrick:vx0", 1450)
 
 # What this kernel lacks ----------------------------------------------------------------------
 
@@ -90,8 +104,9 @@ BRIDGE = CreateBridge("br0", "carrick:br0", 1500)
         (CreateSlave("ipvlan", "eth0", "NETNS", "br0", "l2", "bridge"), "no ipvlan links"),
         (CreateVlan("br0.5", "br0", 5, "carrick:x"), "no 802.1q vlan links"),
         (CreateDummy("dm-1", "carrick:x"), "no dummy links"),
+        (VXLAN, "no vxlan links"),
     ],
-    ids=["ipvlan", "vlan", "dummy"],
+    ids=["ipvlan", "vlan", "dummy", "vxlan"],
 )
 def test_what_the_kernel_lacks_is_named(world: World, step: Step, words: str) -> None:
     netns = world.path("one")
@@ -230,6 +245,103 @@ def _meet(host: Namespace, paths: list[str], address: str) -> bool:
     return False
 
 
+# VXLAN and rows ------------------------------------------------------------------------------
+
+
+def test_a_udp_port_that_another_program_holds(world: World, host: Namespace) -> None:
+    def hold() -> socket.socket:
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held.bind(("0.0.0.0", VXLAN.port))
+        return held
+
+    with host.call(hold):
+        error = world.refused(VXLAN)
+        assert isinstance(error, Conflict)
+        assert "UDP port 4789" in error.message
+        assert error.remedy
+        assert "vx0" not in world.read().links
+    world.apply(VXLAN)
+    error = world.refused(replace(VXLAN, name="vx1"))
+    assert "VNI 4096 on UDP port 4789" in error.message
+
+
+def test_iproute2_sees_what_was_asked(world: World, host: Namespace) -> None:
+    host.ip("link add up0 type veth peer name up1")
+    world.apply(
+        BRIDGE,
+        replace(
+            VXLAN,
+            local="2001:db8::1",
+            master="br0",
+            parent="up0",
+            proxy=True,
+            udp_checksum=True,
+            udp6_zero_tx=True,
+            source_ports=(40000, 50000),
+        ),
+        SetLink("vx0", learning=False, neigh_suppress=True, flood=False, isolated=True, hairpin=True),
+        SetFdb("vx0", MAC, "2001:db8::7", bridge=True),
+        AddNeighbour("vx0", "fd00::7", MAC, router=True),
+        AddRoute("10.7.0.0/24", "vx0", "fd00::7", onlink=True),
+    )
+    shown = host.ip("-d link show vx0")
+    for word in (
+        "vxlan id 4096 local 2001:db8::1 dev up0 srcport 40000 50000 dstport 4789 nolearning proxy",
+        "udpcsum udp6zerocsumtx udp6zerocsumrx",
+        "hairpin on",
+        "learning off flood off",
+        "isolated on",
+        "neigh_suppress on",
+    ):
+        assert word in shown
+    rows = host.run("bridge", "fdb", "show", "dev", "vx0").splitlines()
+    assert [row.strip() for row in rows if row.startswith(MAC)] == [
+        f"{MAC} master br0 static",
+        f"{MAC} dst 2001:db8::7 self static",
+    ]
+    assert f"fd00::7 lladdr {MAC} router PERMANENT proto 202" in host.ip("neigh show dev vx0").replace(
+        "  ", " "
+    )
+    assert "10.7.0.0/24 via inet6 fd00::7 dev vx0 proto 202 onlink" in host.ip("route show")
+    assert {route.via for route in world.own_routes()} == {"fd00::7"}
+
+
+def test_many_rows_at_once(world: World) -> None:
+    """More than one system call takes; and of those refused the first is named, the others are done."""
+    world.apply(BRIDGE, VXLAN)
+    macs = [f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1000)]
+    steps = [SetFdb("vx0", mac, f"192.0.2.{number % 250 + 2}") for number, mac in enumerate(macs)]
+    world.apply(*steps)
+    assert len(world.fdb("vx0")) == 1000
+    wrong = [SetFdb("vx0", f"06{mac[2:]}", "2001:db8::7") for mac in macs[:300]]
+    more = [SetFdb("vx0", f"0a{mac[2:]}", "192.0.2.7") for mac in macs]
+    error = world.refused(*wrong, SetFdb("nothing", macs[0], "192.0.2.7"), *more)
+    assert f"06{macs[0][2:]}" in error.message
+    assert "299 more" in error.message
+    assert len(world.fdb("vx0")) == 2000
+    world.apply(
+        *(RemoveFdb("vx0", mac) for mac in world.fdb("vx0")),
+        *(AddNeighbour("vx0", f"fd00::{number:x}", mac) for number, mac in enumerate(macs)),
+        *(AddRoute(f"10.{n >> 8}.{n & 255}.0/24", "vx0", "10.9.9.9", onlink=True) for n in range(1000)),
+    )
+    assert (len(world.fdb("vx0")), len(world.neighbours("vx0")), len(world.own_routes())) == (0, 1000, 1000)
+
+
+def test_what_others_put_there_is_not_ours(world: World, host: Namespace) -> None:
+    world.apply(VXLAN, AddRoute("10.7.0.0/24", "vx0"))
+    host.ip("route add 10.8.0.0/24 dev vx0")
+    host.ip("route add blackhole 10.9.0.0/24")
+    host.ip("rule add priority 900 table 100")
+    host.ip(f"neigh add 10.8.0.9 lladdr {MAC} dev vx0 nud permanent")
+    assert {route.destination for route in world.own_routes()} == {"10.7.0.0/24"}
+    assert "10.9.0.0/24" not in {route.destination for route in world.read().routes}
+    assert world.run(world.kernel.read_rules()) == ()
+    assert world.neighbours("vx0") == {}
+    world.apply(RemoveRule(Rule(900, 100)), RemoveRoute("10.8.0.0/24", own=True))
+    assert "900:" in host.ip("rule show")
+    assert "10.8.0.0/24" in host.ip("route show")
+
+
 # Many at once --------------------------------------------------------------------------------
 
 
@@ -365,6 +477,78 @@ def test_a_foreign_hand_is_noticed(world: World, host: Namespace, watcher: Watch
         reasons = watcher.take()
         assert reasons, command
         assert any(word in reason for reason in reasons), (command, reasons)
+
+
+ROWS: tuple[Step, ...] = (
+    SetFdb("vx0", MAC, "192.0.2.7", bridge=True),
+    *(SetFdb("vx0", ANY_MAC, f"192.0.2.{number}") for number in (7, 8, 9)),
+    AddNeighbour("vx0", "10.9.0.7", MAC),
+    AddNeighbour("vx0", "fd00::7", MAC),
+    AddNeighbour("br0", "fd00::7", MAC),
+    AddRoute("10.7.0.0/24", "br0"),
+    AddRoute("fd00:7::/64", "br0", version=6),
+    AddRule(Rule(900, 100)),
+)
+
+
+def test_our_own_rows_go_unnoticed(world: World, watcher: Watcher) -> None:
+    vxlan = replace(VXLAN, master="br0")
+    for _ in range(2):
+        world.apply(STEADY, vxlan, *ROWS, SetFdb("vx0", MAC, "192.0.2.8", bridge=True))
+        world.apply(
+            RemoveFdb("vx0", MAC, "192.0.2.8", bridge=True),
+            RemoveFdb("vx0", ANY_MAC, "192.0.2.8"),
+            RemoveNeighbour("vx0", "10.9.0.7"),
+            RemoveNeighbour("vx0", "fd00::7"),
+            RemoveRoute("10.7.0.0/24"),
+            RemoveRoute("fd00:7::/64", version=6),
+            RemoveRule(Rule(900, 100)),
+        )
+        # With a device that goes down go its neighbours, and with one that is removed all of its rows.
+        world.apply(*ROWS, SetLink("vx0", up=False))
+        assert watcher.take(wait_s=0.2) == []
+        world.apply(SetLink("vx0", up=True), *ROWS, DeleteLink("vx0"), DeleteLink("br0"))
+        assert watcher.take(wait_s=0.2) == []
+
+
+def test_a_foreign_hand_on_rows_is_noticed(world: World, host: Namespace, watcher: Watcher) -> None:
+    world.apply(STEADY, replace(VXLAN, master="br0"), *ROWS)
+    # What was ours to remove, and is back, is looked after as before.
+    world.apply(RemoveFdb("vx0", MAC, "192.0.2.7", bridge=True), RemoveNeighbour("vx0", "fd00::7"), *ROWS)
+    assert watcher.take(wait_s=0.2) == []
+    for command, word in (
+        (f"bridge fdb del {MAC} dev vx0 master", f"row {MAC} bridge of link vx0"),
+        (f"bridge fdb del {MAC} dev vx0 self", f"row {MAC} 192.0.2.7 of link vx0"),
+        (f"bridge fdb del {ANY_MAC} dev vx0 dst 192.0.2.8", f"row {ANY_MAC} 192.0.2.8"),
+        ("ip neigh del 10.9.0.7 dev vx0", "row 10.9.0.7"),
+        ("ip neigh flush dev vx0 nud permanent", "row fd00::7"),
+        ("ip route del 10.7.0.0/24", "a route"),
+        ("ip -6 route del fd00:7::/64", "a route"),
+        ("ip link del vx0", "link vx0 was removed"),
+    ):
+        host.run(*command.split())
+        reasons = watcher.take()
+        assert reasons, command
+        assert any(word in reason for reason in reasons), (command, reasons)
+
+
+def test_others_rows_are_others_business(world: World, host: Namespace, watcher: Watcher) -> None:
+    world.apply(BRIDGE)
+    host.ip("link add vx9 type vxlan id 9 dstport 4789 local 192.0.2.1")
+    host.ip("link set vx9 up")
+    for command in (
+        f"bridge fdb add {MAC} dev vx9 dst 192.0.2.7",
+        f"ip neigh add 10.9.0.7 lladdr {MAC} dev vx9 nud permanent",
+        f"ip neigh add 10.9.0.7 lladdr {MAC} dev br0 nud permanent",
+        "ip route add 10.7.0.0/24 dev vx9",
+        f"bridge fdb del {MAC} dev vx9 dst 192.0.2.7",
+        "ip neigh del 10.9.0.7 dev vx9",
+        "ip neigh del 10.9.0.7 dev br0",
+        "ip route del 10.7.0.0/24",
+        "ip link del vx9",
+    ):
+        host.run(*command.split())
+    assert watcher.take(wait_s=0.3) == []
 
 
 def test_what_only_comes_is_no_reason(host: Namespace, watcher: Watcher) -> None:

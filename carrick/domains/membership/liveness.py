@@ -62,12 +62,16 @@ def plan_sweep(
 
     A node that is marked as gone is evicted whoever marked it: its sweeper may have died half-way.
     """
-    ready = [item.id for item in nodes.values() if status_of(item, alive) is LifeStatus.READY]
+    ready: list[NodeId] = []
+    away: list[NodeRecord] = []
+    for item in nodes.values():
+        if status_of(item, alive) is LifeStatus.READY:
+            ready.append(item.id)
+        elif item.id != me:
+            away.append(item)
     report, evict = [], []
-    for record in sorted(nodes.values(), key=lambda record: record.id):
-        if record.id == me or status_of(record, alive) is LifeStatus.READY:
-            continue
-        if not help_out and me not in responsible(record.id, ready):
+    for record in sorted(away, key=lambda record: record.id):
+        if not help_out and not is_responsible(me, record.id, ready):
             continue
         missing = Missing(record.id, record.epoch)
         noted = lost.get(record.id)
@@ -83,7 +87,26 @@ def plan_sweep(
 def responsible(target: NodeId, ready: Iterable[NodeId], count: int = _WATCHERS) -> tuple[NodeId, ...]:
     """Return the few nodes that see to `target` first: rendezvous hashing, so that thousands do not."""
 
-    def weight(node: NodeId) -> bytes:
-        return hashlib.blake2b(f"{target} {node}".encode(), digest_size=8).digest()
+    others = (node for node in ready if node != target)
+    return tuple(sorted(others, key=lambda node: _weight(target, node), reverse=True)[:count])
 
-    return tuple(sorted((node for node in ready if node != target), key=weight, reverse=True)[:count])
+
+def is_responsible(me: NodeId, target: NodeId, ready: Iterable[NodeId], count: int = _WATCHERS) -> bool:
+    """Tell whether `me`, being ready, is among those.
+
+    It ends with the first few that go before `me`: where half of thousands are away, each of the others
+    asks this for thousands.
+    """
+    mine, before, found = _weight(target, me), 0, False
+    for node in ready:
+        if node == me:
+            found = node != target
+        elif node != target and _weight(target, node) > mine:
+            before += 1
+            if before == count:
+                return False
+    return found
+
+
+def _weight(target: NodeId, node: NodeId) -> bytes:
+    return hashlib.blake2b(f"{target} {node}".encode(), digest_size=8).digest()

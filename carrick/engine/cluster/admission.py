@@ -15,12 +15,12 @@ from datetime import timedelta
 
 from ...host.pki import Authority, hash_secret, new_token
 from ...host.pki.authority import NODE_LASTS
-from ...host.store.contract import ABSENT, Change, LeaseId, OutcomeUnknown, StaleRevision
+from ...host.store.contract import ABSENT, Change, DeletePrefix, LeaseId, OutcomeUnknown, StaleRevision
 from ...host.store.typed import Collection
 from ...model.cluster import NodeId, NodeState, TokenRecord
 from ...model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from ..clock import Clock
-from .records import ClusterRecords
+from .records import META, ClusterRecords
 from .values import Admission
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ _NODE = re.compile(r"[a-z2-7]{26}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _LARGEST_REQUEST = 16 * 1024
 _MOST_ADDRESSES = 16
+_EVERYTHING = (
+    *("addresses/", "alive/", "authorities/", "blocks/", "endpoints/", "joining/", "lost-timers/", "lost/"),
+    *("meta/", "network-index", "network-names/", "networks/", "nodes/", "removed/", "tokens/", "vnis/"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,27 @@ class Gatekeeper:
         if len(request_pem) > _LARGEST_REQUEST:
             raise InvalidRequest("the certificate request is too large")
         return self.issue(request_pem.encode(), node)
+
+
+async def check_token(records: ClusterRecords, request: Admission) -> None:
+    """Raise Denied unless the token is good, or was used by this very request a moment ago."""
+    token = hash_secret(request.secret)
+    if await records.store.get(records.tokens.key(token)) is not None:
+        return
+    reservation = await reservations(records).get(request.name)
+    if reservation is None or reservation.value != Reservation(request.node, token):
+        raise wrong_token()
+
+
+async def dissolve(records: ClusterRecords) -> bool:
+    """Remove what the store holds of a cluster without nodes; tell whether it was so."""
+    meta = await records.meta.get(META)
+    for prefix in (records.nodes.prefix, reservations(records).prefix):
+        if meta is None or (await records.store.list(prefix)).entries:
+            return False
+    changes: list[Change] = [DeletePrefix(prefix) for prefix in _EVERYTHING]
+    await records.store.commit(changes, [records.meta.expecting(META, meta.revision)] if meta else [])
+    return True
 
 
 def wrong_token() -> Denied:

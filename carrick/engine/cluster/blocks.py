@@ -61,12 +61,26 @@ class BlockService:
         self._random = choose or random.Random()
         self._empty_since: dict[tuple[NetworkId, str], float] = {}
         self._leaving: set[str] = set()
+        # Ours among the many of the mirror, by key; filled when it is first asked for.
+        self._mine: dict[str, Block] | None = None
         mirror.listen(self._look)
 
     def own(self, network_id: NetworkId, version: int) -> OwnBlocks:
         """Return this node's blocks of a network, as the mirror shows them; not those being given back."""
-        staying = [block for block in self.on_network(network_id) if block.key not in self._leaving]
+        staying = [
+            block
+            for key, block in self._own().items()
+            if block.network_id == network_id and key not in self._leaving
+        ]
         return sort_own(staying, self._membership.node, self._membership.epoch, version)
+
+    def _own(self) -> dict[str, Block]:
+        if self._mine is None:
+            node = self._membership.node
+            self._mine = {
+                key: block for key, block in self._mirror.blocks.live().items() if block.node == node
+            }
+        return self._mine
 
     def on_network(self, network_id: NetworkId) -> list[Block]:
         """Return all blocks of a network, whoever's they are."""
@@ -195,9 +209,8 @@ class BlockService:
             await self._clock.sleep(self._random.uniform(0.7, 1.3) * _RETURN_EVERY_S)
 
     async def _tidy(self) -> None:
-        mine = [block for block in self._mirror.blocks.values() if block.node == self._membership.node]
         now = self._clock.monotonic()
-        for network_id in {block.network_id for block in mine}:
+        for network_id in {block.network_id for block in self._own().values()}:
             for version in (4, 6):
                 own = self.own(network_id, version)
                 for block in own.to_confirm:
@@ -243,6 +256,14 @@ class BlockService:
     def _look(self, table: Table[Block], change: TableChange[Block]) -> None:
         if table is not self._mirror.blocks:
             return
-        for block in (*change.put.values(), *change.gone.values()):
-            if block.node == self._membership.node:
+        node, own = self._membership.node, self._own()
+        for key, block in change.gone.items():
+            own.pop(key, None)
+            if block.node == node:
                 self._on_change(block.network_id)
+        for key, block in change.put.items():
+            if block.node == node:
+                own[key] = block
+                self._on_change(block.network_id)
+            else:
+                own.pop(key, None)

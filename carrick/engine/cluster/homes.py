@@ -122,6 +122,10 @@ class Home:
         endpoint = parse_endpoint(settings.endpoints[0])
         return EtcdServer(self.path / "etcd", endpoint.host, self.identity, endpoint.port)
 
+    async def stop_etcd(self) -> None:
+        """End the etcd that lives here, if there is one, whatever is known of it."""
+        await EtcdServer(self.path / "etcd", LOOPBACK, self.identity).stop()
+
     def etcd_config(self, settings: ClusterSettings) -> EtcdConfig:
         """Return how the store is reached with what is here."""
         endpoints = tuple(parse_endpoint(text) for text in settings.endpoints)
@@ -216,11 +220,18 @@ class Home:
 
     def remove(self) -> None:
         """Remove the files; they vanish from their name first. May be repeated."""
-        gone = self.path.with_name(f"{self.path.name}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
+        self.sweep()
         if self.path.exists():
-            self.path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            self.path.rename(self._gone)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what a kill has left of a removal."""
+        shutil.rmtree(self._gone, ignore_errors=True)
+
+    @property
+    def _gone(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.gone")
 
     def _optional(self, name: str) -> Path | None:
         path = self.path / name

@@ -18,24 +18,26 @@ from ...host.peers import HostPort, NodeClient, fetch_authority, parse_host_port
 from ...host.peers.certificates import check_issued
 from ...host.peers.client import joining_context
 from ...host.peers.wire import JOIN_PATH
-from ...host.pki import Authority, Identity, JoinToken, fingerprint, hash_secret, make_request
+from ...host.pki import Authority, Identity, JoinToken, fingerprint, make_request
 from ...host.pki.authority import NODE_LASTS
-from ...host.store.contract import ABSENT, OutcomeUnknown, StaleRevision, Store
+from ...host.store.contract import Store
 from ...host.store.etcd import open_etcd
 from ...host.store.etcd_config import DEFAULT_PORT as ETCD_PORT
 from ...host.store.etcd_config import Endpoint, parse_endpoint
-from ...model.cluster import FORMAT, ClusterMeta, ClusterSettings, NodeId, Underlay
+from ...model.cluster import ClusterSettings, NodeId, Underlay
 from ...model.errors import CarrickError, Conflict, Denied, Failed, InvalidRequest, Unavailable, Unsupported
 from ..clock import Clock
 from .admission import (
-    AuthorityRecord,
     authorities,
+    check_admission,
     check_node_name,
+    check_token,
+    dissolve,
     make_token,
     note_removal,
     removals,
-    wrong_token,
 )
+from .claims import check_format, claim, unclaim
 from .homes import Home, Kept
 from .records import META, ClusterRecords
 from .renewal import Renewed, Renewer, certify_etcd, gatekeeper_of, guard_etcd
@@ -43,7 +45,6 @@ from .values import Admission, Admitted, InitCluster, JoinCluster
 
 _log = logging.getLogger(__name__)
 _RECOVERY_TIMEOUT_S = 15.0
-_CLAIM_ATTEMPTS = 5
 
 Opener = Callable[[ClusterSettings], Store]
 
@@ -115,15 +116,29 @@ class Joining:
     async def recover(self, settings: ClusterSettings | None) -> ClusterSettings | None:
         """At the daemon's start: undo what a kill has left half done, and tell of what it left done.
 
-        `settings` are those that the node's own store has. Returns the settings that hold: those, or what was
-        not noted any more when the daemon was killed.
+        `settings` are those that the node's own store has. Returns those that hold, None for no membership:
+        the directory says whether there is one, whatever the store could or could not note any more.
         """
         async with self._busy:
             await self._undo()
-            if settings is not None:
+            self._home.sweep()
+            if not self._home.exists:
+                if settings is not None:
+                    _log.warning(
+                        "this node was leaving cluster %s: it is not in it any more", settings.cluster
+                    )
+                return None
+            try:
+                kept = self._home.read()
+            except Failed as error:
+                if settings is None:
+                    raise
+                _log.warning("%s", error)
                 return settings
-            kept = self._home.read()
-            return kept.settings if kept else None
+            if kept is not None and settings is not None:
+                one, other = kept.settings, settings
+                return settings if (one.cluster, one.node) == (other.cluster, other.node) else one
+            return kept.settings if kept is not None else settings
 
     async def found(self, request: InitCluster, node_name: str, underlay: Underlay) -> ClusterSettings:
         """Found a cluster: its authority, this node's identity, its store, and the record that it is there.
@@ -178,40 +193,10 @@ class Joining:
             # Whether it answers, and lets us in, before there is anything to take back.
             await records.meta.get(META)
             home.note_claim()
-            await self._claim(records, settings)
+            await claim(records, settings, self._clock.now_ns(), self._left)
         home.become(self._home).note_claimed()
         _log.info("cluster %s is founded, its store is %s", settings.cluster, ", ".join(settings.endpoints))
         return settings
-
-    async def _claim(self, records: ClusterRecords, settings: ClusterSettings) -> None:
-        """Write that the cluster is there. Conflict if another one is."""
-        now = self._clock.now_ns()
-        meta = ClusterMeta(settings.cluster, settings.ca_sha256, now)
-        holders = authorities(records)
-        changes = [
-            records.meta.putting(META, meta),
-            holders.putting(settings.node, AuthorityRecord(now)),
-        ]
-        for _ in range(_CLAIM_ATTEMPTS):
-            try:
-                await records.store.commit(changes, [records.meta.expecting(META, ABSENT)])
-            except (StaleRevision, OutcomeUnknown):
-                found = await records.meta.get(META)
-                if found is None:
-                    continue
-                if found.value.id == meta.id:
-                    return
-                _check_format(found.value)
-                if found.value.id in self._left:
-                    await records.meta.delete(META, expecting=found.revision)
-                    continue
-                raise Conflict(
-                    f"the etcd at {', '.join(settings.endpoints)} holds a cluster already, {found.value.id}, "
-                    f"below {settings.prefix}",
-                    remedy="join that one (carrick join HOST --token …), or choose another --prefix",
-                ) from None
-            return
-        raise Unavailable("the cluster's record could not be written", remedy="try again")
 
     async def join(self, request: JoinCluster, node_name: str, underlay: Underlay) -> ClusterSettings:
         """Join the cluster that a host is in. Nothing is left after an error.
@@ -299,7 +284,7 @@ class Joining:
                 f"below {settings.prefix}",
                 remedy="the endpoints given at `cluster init` must mean the same etcd on every host",
             )
-        _check_format(found.value)
+        check_format(found.value)
 
     # For others ----------------------------------------------------------------------------------
 
@@ -310,17 +295,12 @@ class Joining:
     async def admit(self, records: ClusterRecords, settings: ClusterSettings, request: Admission) -> Admitted:
         """Let a node in that shows a token; on a node without the authority, by way of one that has it."""
         if not self.has_authority:
+            check_admission(request)
             # Whoever knows no token is not to make us knock at others.
-            return await self._pass_on(records, settings, request)
+            await check_token(records, request)
+            return await self._renewer.ask_authority(records, settings, JOIN_PATH, request)
         certificate = await self._renewer.gate().admit(records, request)
         return self._home.admitted(settings, certificate)
-
-    async def _pass_on(
-        self, records: ClusterRecords, settings: ClusterSettings, request: Admission
-    ) -> Admitted:
-        if await records.store.get(records.tokens.key(hash_secret(request.secret))) is None:
-            raise wrong_token()
-        return await self._renewer.ask_authority(records, settings, JOIN_PATH, request)
 
     async def renew(self, settings: ClusterSettings, node: NodeId, certificate_request: str) -> Admitted:
         """Give a member a new certificate; `node` is who the connection's certificate says it is.
@@ -346,8 +326,8 @@ class Joining:
             group.create_task(self._renewer.keep(records, settings, renewed), name="certificate")
             if settings.own_etcd:
                 group.create_task(self._home.etcd_server(settings).keep(), name="etcd")
-                gate = self._renewer.gate()
-                group.create_task(guard_etcd(self._home, gate, records, self._clock), name="etcd's door")
+                guard = guard_etcd(self._home, self._renewer.gate, records, self._clock)
+                group.create_task(guard, name="etcd's door")
 
     async def keep_renewed(
         self, records: ClusterRecords, settings: ClusterSettings, renewed: Renewed | None = None
@@ -376,19 +356,20 @@ class Joining:
         """Take back what `announce` said; before this node leaves, while the store can be written."""
         await authorities(records).delete(settings.node, expecting=None)
 
+    async def dissolve(self, records: ClusterRecords) -> bool:
+        """Remove what the store holds of the cluster, if no node is left in it; tell whether that was so.
+
+        For the last one, once its own record is gone: a given etcd can then hold another cluster there.
+        """
+        return await dissolve(records)
+
     async def forget(self) -> None:
         """Remove every file of the membership, the authority among them, and end an etcd of our own.
 
         Its data go with it: it is for the caller to know that nobody else uses it. May be repeated.
         """
         async with self._busy:
-            kept = None
-            try:
-                kept = self._home.read()
-            except Failed as error:
-                _log.warning("%s", error)
-            if kept is not None and kept.settings.own_etcd:
-                await self._home.etcd_server(kept.settings).stop()
+            await self._home.stop_etcd()
             self._renewer.forget()
             self._home.remove()
 
@@ -415,27 +396,17 @@ class Joining:
         if kept is not None:
             self._left.update(kept.left)
             try:
-                if kept.settings.own_etcd:
-                    await self._new.etcd_server(kept.settings).stop()
-                elif self._new.is_claiming:
+                await self._new.stop_etcd()
+                if self._new.is_claiming and not kept.settings.own_etcd:
                     async with asyncio.timeout(_RECOVERY_TIMEOUT_S):
-                        await self._unclaim(kept.settings)
+                        async with self._open(kept.settings, self._new) as store:
+                            await unclaim(ClusterRecords(store), kept.settings)
             except (CarrickError, TimeoutError) as error:
                 _log.warning("an unfinished `cluster init` cannot be taken back now: %s", error)
                 self._left.add(kept.settings.cluster)
                 if again:
                     return
         self._new.remove()
-
-    async def _unclaim(self, settings: ClusterSettings) -> None:
-        async with self._open(settings, self._new) as store:
-            records = ClusterRecords(store)
-            found = await records.meta.get(META)
-            if found is not None and found.value.id == settings.cluster:
-                await records.store.commit(
-                    [records.meta.deleting(META), authorities(records).deleting(settings.node)],
-                    [records.meta.expecting(META, found.revision)],
-                )
 
 
 def is_unprotected(endpoints: Iterable[str]) -> bool:
@@ -448,12 +419,4 @@ def _warn(settings: ClusterSettings) -> None:
         _log.warning(
             "etcd is reached without TLS (%s): whoever can reach it rules the cluster",
             ", ".join(settings.endpoints),
-        )
-
-
-def _check_format(meta: ClusterMeta) -> None:
-    if meta.format > FORMAT:
-        raise Unsupported(
-            f"cluster {meta.id} has records of format {meta.format}, and this carrickd knows {FORMAT}",
-            remedy="bring this host to the version of the others",
         )

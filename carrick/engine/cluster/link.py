@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ...domains.ipam import Prefix
 from ...drivers.contract import ClusterView as DriverView
@@ -32,10 +32,14 @@ from ..host import Host
 from ..names import NameService
 from ..presence import Presence
 from ..state import State, Write
+from .paths import PathWatch, Prober
 from .runtime import ClusterRuntime, Ties
 from .table import Table, TableChange
 
 _log = logging.getLogger(__name__)
+_Changes = tuple[dict[str, RemoteEndpoint], dict[str, RemoteEndpoint]]
+"""Of a network's endpoints, by key: those that are new or different, and those that went."""
+
 _REMOVALS = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _BEGIN_AGAIN_S = 5.0
 _FIRST_LOOK_S = 3.0
@@ -61,6 +65,7 @@ class ClusterLink:
         presence: Presence,
         clock: Clock,
         version: str,
+        prober: Prober,
         underlays: Callable[[ClusterSettings], tuple[Underlay, ...]],
         readdress: Callable[[list[Block]], Any],
     ) -> None:
@@ -82,15 +87,25 @@ class ClusterLink:
         self.runtime: ClusterRuntime | None = None
         self._own: dict[str, Block] = {}
         self._dirty_own: dict[str, Block | None] = {}
+        # Of each network the confirmed ones, filed as they change: all of them are many.
+        self._filed: dict[NetworkId, dict[str, Block]] = {}
         self._blocks: dict[NetworkId, tuple[Block, ...]] = {}
         self._network_changes: dict[NetworkId, Network | None] = {}
-        self._endpoint_changes: dict[NetworkId, TableChange[RemoteEndpoint]] = {}
+        self._endpoint_changes: dict[NetworkId, _Changes] = {}
         self._nodes_changed = False
         self.put_back: Callable[[Network], Awaitable[None]] = _cannot_put_back
         """Writes a network that is used here and gone from the cluster; the directory sets it."""
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.paths = PathWatch(
+            prober=prober,
+            clock=clock,
+            me=self.me,
+            nodes=lambda: cast("Mapping[NodeId, NodeRecord]", self.require().mirror.nodes.live()),
+            wanted=self._partners,
+            changed=self._paths_changed,
+        )
         host.cluster = self._driver_view
         presence.watch = self._watch
         presence.unwatch = self._unwatch
@@ -112,8 +127,9 @@ class ClusterLink:
             settings=self.settings, store=store, local=self._local, ties=self._ties(), clock=self._clock
         )
         await self.runtime.load()
-        for block in self.runtime.mirror.blocks.values():
-            self._file_block(block.network_id)
+        self._filed.clear()
+        self._blocks.clear()
+        self._file_blocks(TableChange(put=self.runtime.mirror.blocks.live()))
         for network in self._state.networks.values():
             if network.scope is Scope.GLOBAL:
                 self._limit(network.id)
@@ -135,6 +151,7 @@ class ClusterLink:
             if network.scope is Scope.GLOBAL:
                 await self._drop_network(network)
         self._own.clear()
+        self._filed.clear()
         self._blocks.clear()
         await self._local.commit([DeletePrefix("own-blocks/"), DeletePrefix("cluster-settings/")])
 
@@ -160,6 +177,11 @@ class ClusterLink:
                 remedy="make one with `carrick cluster init`, or join one with `carrick join HOST --token …`",
             )
         return self.runtime
+
+    def me(self) -> NodeRecord:
+        """Return this node's record, as the cluster has it or will have it."""
+        assert self.settings is not None
+        return self.require().mirror.nodes.get(self.settings.node) or self.describe()
 
     # What this node says ---------------------------------------------------------------------
 
@@ -272,13 +294,24 @@ class ClusterLink:
         if runtime is None or self.settings is None:
             return None
         mirror = runtime.mirror
-        me = mirror.nodes.get(self.settings.node) or self.describe()
         return DriverView(
-            me=me,
-            nodes={NodeId(key): node for key, node in mirror.nodes.live().items()},
+            me=self.me(),
+            nodes=cast("Mapping[NodeId, NodeRecord]", mirror.nodes.live()),
             blocks=self._blocks,
             endpoints={network_id: table.live() for network_id, table in mirror.endpoints.items()},
+            path_mtus=self.paths.mtus(),
         )
+
+    def _partners(self) -> set[NodeId]:
+        """Return the nodes that have endpoints on networks that stand here."""
+        tables = self.runtime.mirror.endpoints.values() if self.runtime else ()
+        return {endpoint.node for table in tables for endpoint in table.values()}
+
+    def _paths_changed(self) -> None:
+        """A way takes packets of another size than was thought: networks are planned anew."""
+        self._nodes_changed = True
+        self._idle.clear()
+        self._work.set()
 
     async def _watch(self, network_id: NetworkId) -> None:
         if self.runtime is None:
@@ -303,8 +336,7 @@ class ClusterLink:
             self._network_changes |= {NetworkId(key): item for key, item in change.put.items()}
             self._network_changes |= {NetworkId(key): None for key in change.gone}
         elif table is mirror.blocks:
-            for block in (*change.put.values(), *change.gone.values()):
-                self._file_block(block.network_id)
+            self._file_blocks(change)
         elif table is mirror.nodes:
             self._nodes_changed = True
         elif table not in (mirror.alive, mirror.lost, mirror.timers):
@@ -320,19 +352,22 @@ class ClusterLink:
             for key, endpoint in records.items():
                 if endpoint.node == self.settings.node:
                     continue
-                before = self._endpoint_changes.get(endpoint.network_id, TableChange())
-                put, gone = dict(before.put), dict(before.gone)
+                put, gone = self._endpoint_changes.setdefault(endpoint.network_id, ({}, {}))
                 put.pop(key, None)
                 (put if kind == "put" else gone)[key] = endpoint
-                self._endpoint_changes[endpoint.network_id] = TableChange(put, gone)
 
-    def _file_block(self, network_id: NetworkId) -> None:
-        assert self.runtime is not None
-        self._blocks[network_id] = tuple(
-            block
-            for block in self.runtime.blocks.on_network(network_id)
-            if block.state is BlockState.CONFIRMED
-        )
+    def _file_blocks(self, change: TableChange[Block]) -> None:
+        changed: set[NetworkId] = set()
+        for key, block in (*change.gone.items(), *change.put.items()):
+            filed = self._filed.setdefault(block.network_id, {})
+            filed.pop(key, None)
+            if key in change.put and block.state is BlockState.CONFIRMED:
+                filed[key] = block
+            changed.add(block.network_id)
+        for network_id in changed:
+            self._blocks[network_id] = tuple(self._filed[network_id].values())
+            if not self._filed[network_id]:
+                del self._filed[network_id], self._blocks[network_id]
 
     async def run(self) -> None:
         """Take over what others say, until cancelled."""
@@ -371,8 +406,8 @@ class ClusterLink:
         changes, self._endpoint_changes = self._endpoint_changes, {}
         if nodes_changed:
             await self._follow_nodes()
-        for network_id, change in changes.items():
-            await self._follow_endpoints(network_id, change)
+        for network_id, (fresh, old) in changes.items():
+            await self._follow_endpoints(network_id, TableChange(fresh, old))
         if changes:
             await self._names.flush()
 
@@ -466,6 +501,7 @@ class ClusterLink:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(runtime.run(), name="cluster")
                     group.create_task(self.run(), name="cluster worker")
+                    group.create_task(self.paths.run(), name="cluster paths")
             except* Exception:
                 _log.exception("the cluster part failed; it begins again in %g s", _BEGIN_AGAIN_S)
             await self._clock.sleep(_BEGIN_AGAIN_S)

@@ -24,6 +24,8 @@ from .table import Table, TableChange
 _log = logging.getLogger(__name__)
 ALIVE_TTL_S = 30.0
 _RETRY_S = 2.0
+_LOOK_SHARE = 0.1
+"""In what share of the rounds our record is read although the mirror shows it as we wrote it."""
 
 
 class Membership:
@@ -51,6 +53,9 @@ class Membership:
         self.epoch = epoch
         self.revision = ABSENT
         """The revision of our record as we wrote it, ABSENT while we have none in force."""
+        self.is_barred = False
+        """Somebody has taken this node out (`node rm`): it may not come back by itself."""
+        self._removed_key = f"removed/{node}"
         self._records = records
         self._mirror = mirror
         self._clock = clock
@@ -157,8 +162,10 @@ class Membership:
                 _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
                 self._lease = None
         self._lease = await self._records.store.grant(self._ttl_s)
-        # A sign from a life before is overwritten: its lease would take it away under us.
-        await self._put_sign()
+        # A sign from a life before is overwritten: its lease would take it away under us. Who begins its
+        # first epoch gives it together with that, so that all others need not hear of it twice.
+        if self.epoch:
+            await self._put_sign()
 
     async def _put_sign(self) -> None:
         assert self._lease is not None
@@ -169,7 +176,32 @@ class Membership:
             [self._records.alive.putting(self.node, sign, self._lease), lost, timer]
         )
 
+    def _shows_as_written(self) -> bool:
+        """Tell whether the mirror has our record as we wrote it, and it says what it should."""
+        seen = self._mirror.nodes.get(self.node)
+        return (
+            self.is_member
+            and seen is not None
+            and not self._mirror.problem
+            and self._mirror.nodes.revision_of(self.node) == self.revision
+            and seen.epoch == self.epoch
+            and self._wanted(seen) == seen
+        )
+
+    def _wanted(self, found: NodeRecord) -> NodeRecord:
+        """Return our record as it should be: what others may say in it stays."""
+        return replace(
+            self._describe(),
+            epoch=self.epoch,
+            state=found.state,
+            labels=found.labels,
+            joined_ns=found.joined_ns,
+        )
+
     async def _keep_record(self) -> None:
+        if self._shows_as_written() and self._random.random() >= _LOOK_SHARE:
+            # Thousands of nodes need not read every ten seconds what they are told when it changes.
+            return
         found = await self._records.nodes.get(self.node)
         if found is None:
             await self._begin_epoch()
@@ -186,13 +218,7 @@ class Membership:
             self.epoch = found.value.epoch
             await self._put_sign()
             self._on_new_epoch()
-        wanted = replace(
-            self._describe(),
-            epoch=self.epoch,
-            state=found.value.state,
-            labels=found.value.labels,
-            joined_ns=found.value.joined_ns,
-        )
+        wanted = self._wanted(found.value)
         if wanted == found.value:
             self.revision = found.revision
         else:
@@ -200,12 +226,29 @@ class Membership:
         self._joined.set()
 
     async def _begin_epoch(self) -> None:
+        if self.is_barred and await self._records.store.get(self._removed_key) is not None:
+            return
         epoch = self.epoch + 1
         await self._save_epoch(epoch)
         record = replace(
             self._describe(), epoch=epoch, state=NodeState.ACTIVE, joined_ns=self._clock.now_ns()
         )
-        self.revision = await self._records.nodes.put(self.node, record, expecting=ABSENT)
+        try:
+            self.revision = await self._records.store.commit(
+                [self._records.nodes.putting(self.node, record)],
+                [self._records.nodes.expecting(self.node, ABSENT), Condition(self._removed_key, ABSENT)],
+            )
+        except StaleRevision as error:
+            if error.key != self._removed_key:
+                raise
+            if not self.is_barred:
+                _log.error(
+                    "this node was removed from its cluster; it comes back only with a token: "
+                    "carrick leave --force, then carrick join"
+                )
+            self.is_barred = True
+            return
+        self.is_barred = False
         self.epoch = epoch
         await self._put_sign()
         if epoch > 1:

@@ -149,25 +149,37 @@ def gatekeeper_of(home: Home, authority: Authority, lasts: timedelta) -> Gatekee
     return Gatekeeper(authority, lasts=lasts, note=home.note_issued)
 
 
-async def guard_etcd(home: Home, gate: Gatekeeper, records: ClusterRecords, clock: Clock) -> None:
+async def guard_etcd(
+    home: Home, gate: Callable[[], Gatekeeper], records: ClusterRecords, clock: Clock
+) -> None:
     """Keep nodes that were taken out from our etcd, until cancelled.
 
     It looks at certificates when a connection begins, so those that are open are ended by ending etcd;
     whoever keeps it starts it again.
     """
-    kept = home.read()
-    assert kept is not None
-    server = home.etcd_server(kept.settings)
+    said = ""
     while True:
         try:
-            removed = (await removals(records).list()).records
-            wanted = {int(item.serial, 16) for item in home.issued() if item.node in removed}
-            before = revoked_serials(server.revoked.read_bytes())
-            if wanted != before:
-                write_private(server.revoked, gate.revocation_list(wanted))
-            if wanted - before:
-                _log.info("etcd is ended and started again, as a node was taken out of the cluster")
-                await server.stop()
+            if home.has_authority:
+                await _update_revoked(home, gate(), records)
+            said = ""
         except (CarrickError, OSError) as error:
-            _log.warning("nodes that were taken out may still be let in by etcd: %s", error)
+            if str(error) != said:
+                said = str(error)
+                _log.warning("nodes that are taken out now are still let in by etcd: %s", error)
         await clock.sleep(_GUARD_S)
+
+
+async def _update_revoked(home: Home, gate: Gatekeeper, records: ClusterRecords) -> None:
+    kept = home.read()
+    if kept is None:
+        return
+    server = home.etcd_server(kept.settings)
+    removed = (await removals(records).list()).records
+    wanted = {int(item.serial, 16) for item in home.issued() if item.node in removed}
+    before = revoked_serials(server.revoked.read_bytes())
+    if wanted != before:
+        write_private(server.revoked, gate.revocation_list(wanted))
+    if wanted - before:
+        _log.info("etcd is ended and started again, as a node was taken out of the cluster")
+        await server.stop()

@@ -3,16 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...domains.membership import LifeStatus, status_of
 from ...host.store.contract import StaleRevision, Store
 from ...model.cluster import BlockState, ClusterSettings, NodeId, NodeRecord, NodeState, Underlay
-from ...model.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
+from ...model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from ...model.networks import Scope
+from ..clock import Clock
 from ..state import State
 from ..tasks import TaskOwner
-from .joining import Joining
 from .link import ClusterLink
 from .values import (
     Admission,
@@ -25,8 +28,12 @@ from .values import (
     UpdateNode,
 )
 
+if TYPE_CHECKING:
+    from .joining import Joining
+
 _log = logging.getLogger(__name__)
 _JOIN_TIMEOUT_S = 30.0
+_UNDO_TIMEOUT_S = 5.0
 
 
 class ClusterService:
@@ -36,39 +43,60 @@ class ClusterService:
         self,
         *,
         link: ClusterLink,
-        joining: Joining,
         state: State,
         tasks: TaskOwner,
+        clock: Clock,
+        directory: Path,
+        version: str,
         host_name: str,
         underlays: Callable[[str], tuple[Underlay, ...]],
         open_store: Callable[[ClusterSettings], Store] | None = None,
     ) -> None:
         self._link = link
-        self._joining = joining
         self._state = state
         self._tasks = tasks
+        self._clock = clock
+        self._directory = directory
+        self._version = version
         self._host_name = host_name
         self._underlays = underlays
-        self._open_store = open_store or joining.open_store
+        self._open_store = open_store
+        self._made: Joining | None = None
         self._changing = asyncio.Lock()
         self._lives: list[asyncio.Task[None]] = []
         self.on_member: Callable[[ClusterSettings | None], Awaitable[None]] = _nobody
         """Is told of a membership that begins, and (None) of its end: the node API serves as long."""
         self.on_renewed: Callable[[Admitted], Awaitable[None]] = _nothing
 
+    @property
+    def joining(self) -> "Joining":
+        """Return the way into clusters; what it needs is imported only by hosts that go it."""
+        if self._made is None:
+            from .joining import Joining
+
+            self._made = Joining(
+                directory=self._directory,
+                clock=self._clock,
+                version=self._version,
+                open_store=self._open_store,
+            )
+        return self._made
+
     # Life ------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """At start, before anything of the network is made: take up the membership that there is."""
         await self._link.load()
-        settings = await self._joining.recover(self._link.settings)
+        if self._link.settings is None and not any(self._directory.parent.glob(f"{self._directory.name}*")):
+            return
+        settings = await self.joining.recover(self._link.settings)
         if settings is None:
             if self._link.settings is not None:
                 await self._link.forget()
             return
         if settings != self._link.settings:
             await self._link.adopt_settings(settings)
-        await self._link.attach(self._open_store(settings))
+        await self._link.attach(self.joining.open_store(settings))
 
     async def start(self) -> None:
         """Run the parts, if this host is in a cluster. The store may come later."""
@@ -77,31 +105,46 @@ class ClusterService:
             return
         self._lives = [
             self._tasks.start(self._link.live(), "cluster"),
-            self._tasks.start(self._joining.run(runtime.records, settings, self.on_renewed), "certificate"),
+            self._tasks.start(self.joining.run(runtime.records, settings, self.on_renewed), "certificate"),
         ]
         await self.on_member(settings)
 
     async def _enter(self, settings: ClusterSettings) -> ClusterView:
         """Begin the membership that has been prepared; wait until the cluster knows of it."""
         await self._link.adopt_settings(settings)
-        runtime = await self._link.attach(self._open_store(settings))
+        runtime = await self._link.attach(self.joining.open_store(settings))
         try:
             await self.start()
             async with asyncio.timeout(_JOIN_TIMEOUT_S):
                 await runtime.mirror.ready()
                 await runtime.membership.joined()
+                nodes = runtime.mirror.nodes
+                await nodes.wait_for(lambda: nodes.get(settings.node) is not None)
                 await self._link.settled()
         except TimeoutError:
             problem = runtime.mirror.problem or "it does not answer"
-            await self._exit()
+            await self._undo(settings)
             raise Unavailable(
                 f"the cluster's store let this node in, and then was away: {problem}",
                 remedy="try again when it answers",
             ) from None
         except BaseException:
-            await self._exit()
+            await self._undo(settings)
             raise
         return await self.get()
+
+    async def _undo(self, settings: ClusterSettings) -> None:
+        """Take back a membership that did not come about, as far as the store lets us."""
+        runtime = self._link.require()
+        try:
+            async with asyncio.timeout(_UNDO_TIMEOUT_S):
+                await self.joining.withdraw(runtime.records, settings)
+                with suppress(NotFound):
+                    await runtime.sweeper.evict(settings.node, at_once=True)
+                await self.joining.dissolve(runtime.records)
+        except (TimeoutError, CarrickError) as error:
+            _log.warning("what was written of cluster %s stays in its store: %s", settings.cluster, error)
+        await self._exit()
 
     async def _exit(self) -> None:
         runtime = self._link.runtime
@@ -110,10 +153,11 @@ class ClusterService:
             task.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
         self._lives = []
-        await self._link.forget()
         if runtime is not None:
             await runtime.store.aclose()
-        await self._joining.forget()
+        # The files first: they say whether this host is in a cluster, to a daemon that starts after a kill.
+        await self.joining.forget()
+        await self._link.forget()
 
     # Founding, joining, leaving --------------------------------------------------------------
 
@@ -121,14 +165,14 @@ class ClusterService:
         async with self._changing:
             self._refuse_if_member()
             underlay = self._underlay(request.address)
-            settings = await self._joining.found(request, request.name or self._host_name, underlay)
+            settings = await self.joining.found(request, request.name or self._host_name, underlay)
             return await self._enter(settings)
 
     async def join(self, request: JoinCluster) -> ClusterView:
         async with self._changing:
             self._refuse_if_member()
             underlay = self._underlay(request.address)
-            settings = await self._joining.join(request, request.name or self._host_name, underlay)
+            settings = await self.joining.join(request, request.name or self._host_name, underlay)
             return await self._enter(settings)
 
     def _underlay(self, asked: str) -> Underlay:
@@ -169,7 +213,9 @@ class ClusterService:
                     remedy="let the others leave first, or use --force and end the cluster for all",
                 )
             try:
+                await self.joining.withdraw(runtime.records, settings)
                 await runtime.sweeper.evict(settings.node, at_once=True)
+                await self.joining.dissolve(runtime.records)
             except (Unavailable, NotFound) as error:
                 if not force and isinstance(error, Unavailable):
                     raise
@@ -179,19 +225,19 @@ class ClusterService:
     # Tokens and admission --------------------------------------------------------------------
 
     async def token(self, ttl_s: float, uses: int = 0) -> str:
-        return await self._joining.token(self._link.require().records, ttl_s, uses)
+        return await self.joining.token(self._link.require().records, ttl_s, uses)
 
     async def admit(self, request: Admission) -> Admitted:
         records = self._link.require().records
         assert self._link.settings is not None
-        return await self._joining.admit(records, self._link.settings, request)
+        return await self.joining.admit(records, self._link.settings, request)
 
     async def renew(self, node: NodeId, certificate_request: str) -> Admitted:
         runtime = self._link.require()
         assert self._link.settings is not None
         if runtime.mirror.nodes.get(node) is None:
             raise Denied(f"node {node} is not in this cluster", remedy="let it join again")
-        return await self._joining.renew(self._link.settings, node, certificate_request)
+        return await self.joining.renew(self._link.settings, node, certificate_request)
 
     # What the node API asks ------------------------------------------------------------------
 
@@ -205,7 +251,7 @@ class ClusterService:
 
     @property
     def has_authority(self) -> bool:
-        return self._joining.has_authority
+        return self.joining.has_authority
 
     def is_member(self, node: str) -> bool:
         """Tell whether a node has a record that is not gone, as far as this node has seen."""
@@ -223,10 +269,14 @@ class ClusterService:
             name=settings.name,
             endpoints=settings.endpoints,
             node_count=len(runtime.mirror.nodes),
-            problem=runtime.mirror.problem,
+            problem=(
+                "this node was removed from the cluster: leave it with --force, and join again"
+                if runtime.membership.is_barred
+                else runtime.mirror.problem
+            ),
             own_etcd=settings.own_etcd,
-            has_authority=self._joining.has_authority,
-            certificate_ends_ns=self._joining.certificate_ends_ns(),
+            has_authority=self.joining.has_authority,
+            certificate_ends_ns=self.joining.certificate_ends_ns(),
         )
 
     async def nodes(self) -> list[NodeView]:
@@ -269,24 +319,33 @@ class ClusterService:
         return NodeView(record, status_of(record, alive).value, record.id == settings.node, blocks, count)
 
     async def peers(self) -> list[PeerView]:
-        settings = self._link.settings
         views = await self.nodes()
-        assert settings is not None
-        mine = next((view.record for view in views if view.is_self), None)
-        found = []
-        for view in views:
-            if view.is_self:
-                continue
-            theirs = view.record
-            family = mine.underlays[0].version if mine and mine.underlays else 4
-            there = theirs.underlay(family)
-            problem = "" if there else f"it has no IPv{family} underlay address"
-            if view.status != LifeStatus.READY:
-                problem = problem or "it gives the cluster's store no sign of life"
-            found.append(
-                PeerView(theirs, view.status, "vxlan", "the default of overlay networks", problem=problem)
-            )
-        return found
+        me = self._link.me()
+        family = me.underlays[0].version if me.underlays else 4
+        return [self._peer(view, family) for view in views if not view.is_self]
+
+    def _peer(self, view: NodeView, family: int) -> PeerView:
+        node, found = view.record, self._link.paths.found
+        path = found.get(node.id)
+        if node.underlay(family) is None:
+            problem = f"it has no IPv{family} underlay address"
+        elif view.status != LifeStatus.READY:
+            problem = "it gives the cluster's store no sign of life"
+        elif node.id in found and path is None:
+            problem = "it does not answer ICMP echo"
+        elif path is not None and not path.mtu:
+            problem = "small packets get through, and none of the size that IP asks for"
+        else:
+            problem = ""
+        return PeerView(
+            node,
+            view.status,
+            "vxlan",
+            "the default of overlay networks",
+            verified_mtu=path.mtu if path else 0,
+            rtt_ms=path.rtt_ms if path else None,
+            problem=problem,
+        )
 
     # Changing --------------------------------------------------------------------------------
 
@@ -333,6 +392,7 @@ class ClusterService:
                 remedy=f"let it leave (on {record.name}: carrick leave), or use --force",
             )
         runtime = self._link.require()
+        await self.joining.remove(runtime.records, record.id)
         await runtime.sweeper.evict(record.id, at_once=True)
         await runtime.mirror.nodes.wait_for(lambda: runtime.mirror.nodes.get(record.id) is None)
 

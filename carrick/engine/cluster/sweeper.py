@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from ...domains.membership import Missing, plan_sweep
 from ...host.store.contract import ABSENT, Change, Condition, DeletePrefix, StaleRevision
@@ -18,7 +18,7 @@ from ...model.errors import CarrickError, NotFound
 from ..clock import Clock
 from .mirror import Mirror
 from .records import ClusterRecords
-from .table import Table
+from .table import Table, TableChange
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,6 +49,10 @@ class Sweeper:
         self._gone_after_s = gone_after_s
         self._every_s = every_s
         self._random = choose or random.Random()
+        # What is to be done follows from what the mirror shows: while that stays the same, and nothing was
+        # left to do, there is nothing to think about again.
+        self._due = True
+        mirror.listen(self._look)
 
     async def run(self) -> None:
         await self._mirror.ready()
@@ -63,8 +67,9 @@ class Sweeper:
 
     async def sweep(self, *, help_out: bool = False) -> None:
         """Look once at who is away, and do what is for this node to do."""
-        if self._mirror.problem or not self._mirror.nodes.is_loaded:
+        if self._mirror.problem or not self._mirror.nodes.is_loaded or not (self._due or help_out):
             return
+        self._due = False
         plan = plan_sweep(
             self._node,
             _by_node(self._mirror.nodes),
@@ -73,10 +78,17 @@ class Sweeper:
             _by_node(self._mirror.timers),
             help_out=help_out,
         )
+        # Until it is seen to be done.
+        self._due = bool(plan)
         for missing in plan.report:
             await self._report(missing)
         for missing in plan.evict:
             await self.evict(missing.node)
+
+    def _look(self, table: Table[Any], change: TableChange[Any]) -> None:
+        mirror = self._mirror
+        if table in (mirror.nodes, mirror.alive, mirror.lost, mirror.timers):
+            self._due = True
 
     async def _report(self, missing: Missing) -> None:
         """Say that a node is missed, and start the clock."""
@@ -163,4 +175,4 @@ class Sweeper:
 
 
 def _by_node(table: Table[T]) -> Mapping[NodeId, T]:
-    return {NodeId(key): value for key, value in table.live().items()}
+    return cast("Mapping[NodeId, T]", table.live())

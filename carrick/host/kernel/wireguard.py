@@ -5,6 +5,7 @@ The private key goes in by standard input: never as an argument, which everybody
 
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,28 +15,70 @@ from ...model.steps import SetWireguard, WireguardPeer, WireguardPeerState, Wire
 
 _TIMEOUT_S = 10
 _FEW = 64
+_DRAINED_S = 0.05
+_MOST_WORDS = 3 * 500
 _DISCARD = 9
 
 
 def set_wireguard(step: SetWireguard) -> None:
-    """Carry out the step: what differs changes, sessions with other peers go on.
+    """Carry out the step: only what differs is touched, and packets of other peers go on meanwhile.
 
-    With a peer that is new a handshake is begun at once: it may have taken this key in place of another a
-    moment ago, and have packets waiting for us that it cannot send before.
+    `wg syncconf` would do it in one go, and lose packets: it takes every peer's prefixes away for a moment,
+    and has wireguard-go open its socket again. With a peer that is new a handshake is begun at once: it may
+    have taken this key in place of another a moment ago, and have packets that it cannot send before.
     """
-    try:
-        private_key = Path(step.key_file).read_text().strip()
-    except OSError as error:
-        raise KernelRefused(
-            f"the WireGuard key in {step.key_file} cannot be read: {error.strerror}", subject=step.link
-        ) from error
-    known = set(_wg(step.link, "show", step.link, "peers").split())
-    _wg(step.link, "syncconf", step.link, "/dev/stdin", stdin=render_configuration(step, private_key))
+    before = read_wireguard(step.link)
+    private_key = ""
+    if before.public_key != step.public_key:
+        try:
+            private_key = Path(step.key_file).read_text().strip()
+        except OSError as error:
+            raise KernelRefused(
+                f"the WireGuard key in {step.key_file} cannot be read: {error.strerror}", subject=step.link
+            ) from error
+    known = {seen.peer.public_key: seen.peer for seen in before.peers}
+    for peer in step.peers:
+        if (was := known.get(peer.public_key)) and set(was.allowed) - set(peer.allowed):
+            _wg(step.link, "set", step.link, "peer", peer.public_key, "allowed-ips", ",".join(peer.allowed))
+    if text := render_changes(step, before, private_key):
+        _wg(step.link, "addconf", step.link, "/dev/stdin", stdin=text)
+    wanted = {peer.public_key for peer in step.peers}
+    if gone := sorted(known.keys() - wanted):
+        # What is on its way through a peer is lost with it: its prefixes are another's by now, and it goes
+        # when it is empty.
+        time.sleep(_DRAINED_S)
+        words = [word for key in gone for word in ("peer", key, "remove")]
+        for start in range(0, len(words), _MOST_WORDS):
+            _wg(step.link, "set", step.link, *words[start : start + _MOST_WORDS])
     fresh = [peer for peer in step.peers if peer.public_key not in known and peer.endpoint]
     # Many at once are a node that starts: nobody waits for it, and they would all be asked together.
     if known and len(fresh) <= _FEW:
         for peer in fresh:
             _greet(step.link, peer)
+
+
+def render_changes(step: SetWireguard, before: WireguardState, private_key: str) -> str:
+    """Return what `wg addconf` is to add to a device (wg(8)), "" for nothing: the rest stays untouched."""
+    interface: list[str] = []
+    if before.public_key != step.public_key:
+        interface.append(f"PrivateKey = {private_key}")
+    if before.port != step.port:
+        interface.append(f"ListenPort = {step.port}")
+    lines = ["[Interface]", *interface] if interface else []
+    known = {seen.peer.public_key: seen.peer for seen in before.peers}
+    for peer in step.peers:
+        was = known.get(peer.public_key)
+        if was == peer:
+            continue
+        had = was or WireguardPeer(peer.public_key)
+        lines += ["[Peer]", f"PublicKey = {peer.public_key}"]
+        if peer.endpoint and peer.endpoint != had.endpoint:
+            lines.append(f"Endpoint = {peer.endpoint}")
+        if added := [text for text in peer.allowed if text not in had.allowed]:
+            lines.append(f"AllowedIPs = {', '.join(added)}")
+        if peer.keepalive_s != had.keepalive_s:
+            lines.append(f"PersistentKeepalive = {peer.keepalive_s or 'off'}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _greet(link: str, peer: WireguardPeer) -> None:
@@ -47,17 +90,6 @@ def _greet(link: str, peer: WireguardPeer) -> None:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
         sender.setblocking(False)
         sender.sendto(b"", (alone.removesuffix("/128"), _DISCARD))
-
-
-def render_configuration(step: SetWireguard, private_key: str) -> str:
-    """Return what `wg syncconf` reads (wg(8))."""
-    lines = ["[Interface]", f"PrivateKey = {private_key}", f"ListenPort = {step.port}"]
-    for peer in step.peers:
-        lines += ["[Peer]", f"PublicKey = {peer.public_key}"]
-        lines += [f"Endpoint = {peer.endpoint}"] if peer.endpoint else []
-        lines += [f"AllowedIPs = {', '.join(peer.allowed)}"] if peer.allowed else []
-        lines += [f"PersistentKeepalive = {peer.keepalive_s}"] if peer.keepalive_s else []
-    return "\n".join(lines) + "\n"
 
 
 def read_wireguard(link: str) -> WireguardState:

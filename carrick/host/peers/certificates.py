@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from ...model.errors import Denied
+from ...model.errors import Denied, Failed
 
 
 def check_issued(certificate_pem: bytes, ca_pem: bytes, node: str, key: Path) -> None:
@@ -31,3 +31,17 @@ def check_issued(certificate_pem: bytes, ca_pem: bytes, node: str, key: Path) ->
             f"and it is {now:%Y-%m-%d %H:%M} UTC here",
             remedy="set this host's clock",
         )
+
+
+def serial_of(certificate_pem: bytes) -> tuple[int, int]:
+    """Return a certificate's serial number, and when it ends in nanoseconds since the epoch."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    return certificate.serial_number, round(certificate.not_valid_after_utc.timestamp() * 1e9)
+
+
+def revoked_serials(list_pem: bytes) -> set[int]:
+    """Return the serial numbers in a revocation list. Raises Failed."""
+    try:
+        return {item.serial_number for item in x509.load_pem_x509_crl(list_pem)}
+    except (ValueError, TypeError) as error:
+        raise Failed(f"the list of revoked certificates cannot be read: {error}") from error

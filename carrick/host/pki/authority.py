@@ -152,6 +152,20 @@ class Authority:
         )
         return certificate.public_bytes(serialization.Encoding.PEM)
 
+    def revocation_list(self, serials: Iterable[int], *, now: datetime | None = None) -> bytes:
+        """Return a signed list (PEM) of the certificates that are not good any more, by serial number."""
+        moment = now or datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(moment - _EARLY)
+            .next_update(moment + _AUTHORITY_LASTS)
+        )
+        for serial in sorted(set(serials)):
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
 
 def _usage(*, certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(

@@ -10,6 +10,7 @@ import hashlib
 import io
 import lzma
 import os
+import posixpath
 import shutil
 import struct
 import subprocess
@@ -29,6 +30,8 @@ from .processes import spawn
 from .reference import parse_reference
 
 _BLOCK = 1 << 20
+_MOST_LINKS = 16
+"""How many links may lead one to the next."""
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -43,14 +46,6 @@ class ArchiveKind(StrEnum):
     DOCKER = "docker-archive"
     OCI = "oci-archive"
     LAYOUT = "oci layout"
-
-
-@dataclass(frozen=True, slots=True)
-class FoundArchive:
-    """An archive's kind; for a docker-archive the familiar names of each of its images."""
-
-    kind: ArchiveKind
-    names: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +70,21 @@ async def spool(stream: AsyncIterable[bytes], target: Path) -> None:
             await asyncio.to_thread(file.write, chunk)
 
 
-def inspect_archive(source: Path) -> FoundArchive:
+def kind_of_archive(source: Path) -> ArchiveKind:
     """Look at what `load` was given. Raises InvalidRequest if it is no image archive."""
     if source.is_dir():
         if (source / "index.json").exists():
-            return FoundArchive(ArchiveKind.LAYOUT)
+            return ArchiveKind.LAYOUT
         raise InvalidRequest(f"{source} is no OCI layout: it has no index.json")
     try:
         with tarfile.open(source, "r:*") as archive:
-            names = {member.name.removeprefix("./"): member for member in archive}
-            if "manifest.json" in names:
-                file = archive.extractfile(names["manifest.json"])
-                text = b"" if file is None else file.read()
-                entries = msgspec.json.decode(text, type=list[_DockerEntry])
-                return FoundArchive(
-                    ArchiveKind.DOCKER,
-                    tuple(_familiar(entry.repo_tags or []) for entry in entries),
-                )
-            if "index.json" in names:
-                return FoundArchive(ArchiveKind.OCI)
-    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, msgspec.MsgspecError) as error:
+            names = {member.name.removeprefix("./") for member in archive}
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError) as error:
         raise InvalidRequest(f"this is no image archive: {error}") from error
+    if "manifest.json" in names:
+        return ArchiveKind.DOCKER
+    if "index.json" in names:
+        return ArchiveKind.OCI
     raise InvalidRequest(
         "this is no image archive: it has neither manifest.json nor index.json",
     )
@@ -110,6 +99,87 @@ def extract_layout(source: Path, target: Path) -> None:
     target.mkdir()
     with tarfile.open(source, "r:*") as archive:
         archive.extractall(target, filter="data")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """A file of an archive, in the directory of blobs under its digest."""
+
+    hex: str
+    size: int
+
+
+def extract_docker_images(source: Path, blobs: Path) -> list[tuple[bytes, tuple[str, ...]]]:
+    """Put a docker-archive's blobs into a directory; return the manifest and the names of each image.
+
+    Docker writes a layer that images share once, and links to it for the others. Raises InvalidRequest
+    for an archive that does not hold what it promises.
+    """
+    blobs.mkdir()
+    files: dict[str, _Unpacked] = {}
+    links: dict[str, str] = {}
+    try:
+        with tarfile.open(source, "r:*") as archive:
+            for member in archive:
+                name = posixpath.normpath(member.name)
+                if member.isfile():
+                    files[name] = _unpack_file(archive, member, blobs)
+                elif member.issym():
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+                elif member.islnk():
+                    links[name] = posixpath.normpath(member.linkname)
+
+        def find(name: str) -> _Unpacked:
+            place = posixpath.normpath(name)
+            for _ in range(_MOST_LINKS):
+                if place in files:
+                    return files[place]
+                place = links.get(place, "")
+            raise InvalidRequest(f"the archive names {name}, but does not hold it")
+
+        text = (blobs / find("manifest.json").hex).read_bytes()
+        entries = msgspec.json.decode(text, type=list[_DockerEntry])
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(f"this is no image archive: {error}") from error
+    found = []
+    for entry in entries:
+        config = find(entry.config)
+        layers = [find(name) for name in entry.layers]
+        _check_layers(oci.parse_image((blobs / config.hex).read_bytes(), []).layers, layers, blobs)
+        manifest = oci.Manifest(
+            oci.Descriptor(f"sha256:{config.hex}", config.size),
+            [oci.Descriptor(f"sha256:{layer.hex}", layer.size) for layer in layers],
+        )
+        found.append((oci.as_oci(manifest), _familiar(entry.repo_tags or [])))
+    return found
+
+
+def _unpack_file(archive: tarfile.TarFile, member: tarfile.TarInfo, blobs: Path) -> _Unpacked:
+    reader = archive.extractfile(member)
+    assert reader is not None  # for what is a file
+    digest = hashlib.sha256()
+    unfinished = blobs / "file.new"
+    with reader, open(unfinished, "wb") as writer:
+        while block := reader.read(_BLOCK):
+            digest.update(block)
+            writer.write(block)
+    unfinished.rename(blobs / digest.hexdigest())
+    return _Unpacked(digest.hexdigest(), member.size)
+
+
+def _check_layers(expected: tuple[str, ...], layers: list[_Unpacked], blobs: Path) -> None:
+    """Raise InvalidRequest if the layers are not those that the configuration names."""
+    if len(expected) != len(layers):
+        raise InvalidRequest(
+            f"invalid manifest, layers length mismatch: expected {len(expected)}, got {len(layers)}"
+        )
+    for number, (wanted, layer) in enumerate(zip(expected, layers, strict=True)):
+        if compression_of(blobs / layer.hex):
+            continue  # What it is unpacked is seen when it is.
+        if wanted != f"sha256:{layer.hex}":
+            raise InvalidRequest(
+                f'invalid diffID for layer {number}: expected "{wanted}", got "sha256:{layer.hex}"'
+            )
 
 
 def layout_images(layout: Path, architecture: str) -> list[tuple[bytes, tuple[str, ...]]]:
@@ -238,6 +308,12 @@ def make_layer(source: Path, blobs: Path) -> oci.Descriptor:
         raise InvalidRequest(f"this is no tar archive: {error}") from error
     unfinished.rename(blobs / digest.hexdigest())
     return oci.Descriptor(f"sha256:{digest.hexdigest()}", size, oci.OCI_LAYER)
+
+
+def is_empty_layer(blob: Path) -> bool:
+    """Tell whether a layer holds nothing. It is uncompressed."""
+    with tarfile.open(blob, "r:") as archive:
+        return archive.next() is None
 
 
 def name_compression(manifest: oci.Manifest, blobs: Path) -> oci.Manifest:

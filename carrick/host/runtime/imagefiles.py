@@ -18,6 +18,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -122,11 +123,14 @@ class ImageFiles:
         *,
         layers: tuple[str, ...] = (),
         is_source: bool = False,
+        parent: str = "",
+        tagged_at: datetime | None = None,
     ) -> StoredImage:
         """Move an image's blobs to ours, unpack it, and write it into the index.
 
         `layers` are those whose extraction is told. With `is_source` the manifest is kept as it is,
-        for a push.
+        for a push. `parent` is the image that this one was made from here, `tagged_at` now if somebody
+        here has chosen the tags.
         """
         manifest = oci.parse_manifest(text)
         config = (blobs / manifest.config.hex).read_bytes()
@@ -164,16 +168,25 @@ class ImageFiles:
             stored = StoredImage(image, manifest_hex, (*kept, *needed), source)
             directory = await self._unpack(stored, layers, report or (lambda _: None))
             size = await asyncio.to_thread(tree_size, directory)
-            stored = replace(stored, image=replace(image, size=size))
+            stored = replace(stored, image=replace(image, size=size, parent=parent))
             # Others may have changed the index while we worked: add to what it is now.
-            self.save_index(self.index.add(stored, tags, digests))
+            self.save_index(self.index.add(stored, tags, digests, tagged_at))
             return self.index.images[image.id]
+
+    def bytes_on_disk(self) -> int:
+        """Return the size of all blobs and all unpacked files, orphans' too. Blocks for a moment."""
+        unpacked = sum(stored.image.size for stored in self.index.all().values())
+        return unpacked + sum(blob.stat().st_size for blob in self.blobs.iterdir())
 
     # --- unpacked files
 
+    def place(self, image_id: ImageId) -> Path:
+        """Return where an image's files are unpacked, or would be."""
+        return self._unpacked / image_id.removeprefix("sha256:")
+
     async def lower_dir(self, image_id: ImageId) -> Path:
         """Return the unpacked files; they are there already but for a directory that was lost."""
-        directory = self._unpacked / image_id.removeprefix("sha256:")
+        directory = self.place(image_id)
         if directory.is_dir():
             return directory
         stored = self.index.all().get(image_id)
@@ -188,7 +201,7 @@ class ImageFiles:
         report: ProgressCallback = lambda _: None,
     ) -> Path:
         image_id = stored.image.id
-        directory = self._unpacked / image_id.removeprefix("sha256:")
+        directory = self.place(image_id)
         lock = self._unpacking.setdefault(image_id, asyncio.Lock())
         async with lock:
             shown = Extraction(layers, report)
@@ -222,7 +235,7 @@ class ImageFiles:
         doomed.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             # Away first: a half-deleted directory must not pass for an unpacked image.
-            (self._unpacked / image_id.removeprefix("sha256:")).rename(doomed)
+            self.place(image_id).rename(doomed)
         delete(doomed)
         needed = self.index.blobs() | self._held.keys()
         for blob in self.blobs.iterdir():

@@ -6,6 +6,7 @@ what the plans say. The rules and words are Docker's (moby/daemon/images).
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from ...model.containers import Image
 from ...model.errors import Conflict, InvalidRequest, NotFound
@@ -78,12 +79,20 @@ class ImageIndex:
                 return stored
         raise NotFound(f"tag does not exist: {named.familiar}")
 
-    def add(self, stored: StoredImage, tags: Iterable[str] = (), digests: Iterable[str] = ()) -> "ImageIndex":
+    def add(
+        self,
+        stored: StoredImage,
+        tags: Iterable[str] = (),
+        digests: Iterable[str] = (),
+        tagged_at: datetime | None = None,
+    ) -> "ImageIndex":
         """Take an image in, with names; it may be there already."""
         known = self.images.get(stored.image.id)
         before = known.image if known is not None else stored.image
         image = replace(
             stored.image,
+            parent=before.parent,
+            tagged_at=before.tagged_at,
             repo_tags=before.repo_tags,
             repo_digests=tuple(sorted({*before.repo_digests, *digests})),
         )
@@ -92,15 +101,21 @@ class ImageIndex:
             {key: value for key, value in self.orphans.items() if key != image.id},
         )
         for tag in tags:
-            index = index.tag(image.id, tag)
+            index = index.tag(image.id, tag, tagged_at)
         return index
 
-    def tag(self, image_id: ImageId, tag: str) -> "ImageIndex":
-        """Give an image a name (familiar, with its tag), taken from whoever had it."""
+    def tag(self, image_id: ImageId, tag: str, moment: datetime | None = None) -> "ImageIndex":
+        """Give an image a name (familiar, with its tag), taken from whoever had it.
+
+        `moment` is now, where a person gives it and not a registry or an archive.
+        """
         images = {}
         for key, stored in self.images.items():
             names = set(stored.image.repo_tags) - {tag} | ({tag} if key == image_id else set())
             images[key] = _with_tags(stored, names)
+        if moment is not None:
+            stored = images[image_id]
+            images[image_id] = replace(stored, image=replace(stored.image, tagged_at=moment))
         return replace(self, images=images)
 
     def without(self, image_id: ImageId) -> "ImageIndex":

@@ -120,6 +120,9 @@ class _RawImage(msgspec.Struct, omit_defaults=True):
     created: str | None = None
     author: str | None = None
     comment: str | None = None
+    container: str | None = None
+    container_config: _RawConfig | None = None
+    docker_version: str | None = None
     config: _RawConfig | None = None
     history: list[_RawHistory] | None = None
     rootfs: _RawRootfs = msgspec.field(default_factory=_RawRootfs)
@@ -207,6 +210,9 @@ def parse_image(text: bytes, layer_sizes: list[int]) -> Image:
         layers=tuple(raw.rootfs.diff_ids or ()),
         history=history,
         config=_parse_config(raw.config or _RawConfig()),
+        builder=raw.docker_version or "",
+        container=raw.container or "",
+        container_config=None if raw.container_config is None else _parse_config(raw.container_config),
     )
 
 
@@ -262,40 +268,70 @@ def _raw_healthcheck(check: Healthcheck | None) -> _RawHealthcheck | None:
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """What `render_image` needs to write a configuration of one layer."""
+    """What `render_image` needs to write a configuration.
+
+    `base` is the configuration blob of the image below, if there is one: its layers and its history come
+    first. Without `diff_id` the step adds no layer.
+    """
 
     architecture: str
     diff_id: str
     created: datetime
     comment: str = ""
+    author: str = ""
+    created_by: str = ""
     config: ImageConfig = field(default_factory=ImageConfig)
+    container: str = ""
+    container_config: ImageConfig = field(default_factory=ImageConfig)
+    base: bytes = b""
+    builder: str = ""
 
 
 def render_image(new: NewImage) -> bytes:
     """Write a configuration blob."""
     created = new.created.isoformat().replace("+00:00", "Z")
-    config = new.config
+    base = msgspec.json.decode(new.base, type=_RawImage) if new.base else _RawImage()
+    step = _RawHistory(
+        created=created,
+        created_by=new.created_by,
+        author=new.author,
+        comment=new.comment,
+        empty_layer=not new.diff_id,
+    )
     return msgspec.json.encode(
         _RawImage(
-            architecture=new.architecture,
+            architecture=base.architecture or new.architecture,
+            variant=base.variant,
             os="linux",
             created=created,
-            comment=new.comment,
-            config=_RawConfig(
-                env=list(config.env) or None,
-                cmd=None if config.cmd is None else list(config.cmd),
-                entrypoint=None if config.entrypoint is None else list(config.entrypoint),
-                user=config.user or None,
-                working_dir=config.working_dir or None,
-                exposed_ports={port: {} for port in config.exposed_ports} or None,
-                volumes={path: {} for path in config.volumes} or None,
-                labels=config.labels or None,
-                stop_signal=config.stop_signal or None,
-                healthcheck=_raw_healthcheck(config.healthcheck),
+            author=new.author or None,
+            comment=new.comment or None,
+            container=new.container or None,
+            container_config=_raw_config(new.container_config),
+            docker_version=new.builder or None,
+            config=_raw_config(new.config),
+            history=[*(base.history or []), step],
+            rootfs=_RawRootfs(
+                diff_ids=[*(base.rootfs.diff_ids or []), *([new.diff_id] if new.diff_id else [])]
             ),
-            history=[_RawHistory(created=created, comment=new.comment)],
-            rootfs=_RawRootfs(diff_ids=[new.diff_id]),
         )
+    )
+
+
+def _raw_config(config: ImageConfig) -> _RawConfig:
+    return _RawConfig(
+        env=list(config.env) or None,
+        cmd=None if config.cmd is None else list(config.cmd),
+        entrypoint=None if config.entrypoint is None else list(config.entrypoint),
+        user=config.user or None,
+        working_dir=config.working_dir or None,
+        exposed_ports={port: {} for port in config.exposed_ports} or None,
+        volumes={path: {} for path in config.volumes} or None,
+        labels=config.labels or None,
+        stop_signal=config.stop_signal or None,
+        healthcheck=_raw_healthcheck(config.healthcheck),
+        on_build=list(config.on_build) or None,
+        shell=list(config.shell) or None,
     )
 
 

@@ -20,6 +20,8 @@ TOKEN_IS_INVALID = "invalid auth token"
 _TOKEN_IS_OLD = (TOKEN_IS_INVALID, "revision of auth store is old", "user name is empty")
 _NOT_DONE = ("no leader", "too many requests", "not capable", "rpc not supported for learner")
 _TRANSIENT = (
+    # Of a lease's keepalive, which is a stream, under the code "unknown".
+    "context deadline exceeded",
     "request timed out",
     "leader changed",
     "server stopped",

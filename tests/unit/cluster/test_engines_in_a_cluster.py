@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from carrick.engine.cluster.homes import Home, Kept
 from carrick.engine.engine import CarrickEngine
 from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
 from carrick.model.cluster import ClusterSettings, NodeId
@@ -40,6 +41,10 @@ class Host:
             node = NodeId(f"{self.name}-id")
             address = f"10.99.1.{self.number}"
             settings = ClusterSettings("c1", node, self.name, ("http://etcd",), address=address)
+            # What joining leaves behind; it has tests of its own.
+            home = Home(self.machine.config.state_dir / "cluster")
+            home.make()
+            home.write(Kept(settings))
             await self.engine.link.adopt_settings(settings)
             await self.engine.link.attach(self.wire)
             await self.engine.cluster.start()
@@ -223,6 +228,27 @@ async def test_a_daemon_restarted_without_the_store_keeps_the_ways_open(hosts: t
         return one.address("alone") in (await two.rows("blue"))[1]
 
     await eventually(known)
+
+
+async def test_a_narrow_way_makes_the_network_narrow(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await one.run("web", "blue")
+    device = f"vx-{one.engine.state.find_network('blue').id[:12]}"
+    assert (await one.machine.kernel.read()).links[device].mtu == 1450
+    one.machine.prober.narrow["10.99.1.12"] = 1400
+    await one.engine.link.paths.look()
+
+    async def narrower() -> bool:
+        return (await one.machine.kernel.read()).links[device].mtu == 1350
+
+    await eventually(narrower)
+    peer = (await one.engine.cluster.peers())[0]
+    assert (peer.record.name, peer.verified_mtu, peer.status) == ("two", 1400, "ready")
+    one.machine.prober.silent.add("10.99.1.12")
+    await one.engine.link.paths.look()
+    assert await narrower(), "silence says nothing of the size"
 
 
 async def test_without_a_cluster_an_overlay_is_refused_in_dockers_words(tmp_path: Path) -> None:

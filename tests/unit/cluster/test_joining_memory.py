@@ -364,8 +364,15 @@ async def test_files_that_are_broken(nodes: MakeNode) -> None:
     assert node.files() == []
 
 
-@pytest.mark.parametrize("secret", ["etcd-password", "token"])
-async def test_no_repr_shows_a_secret(nodes: MakeNode, secret: str, tmp_path: Path) -> None:
+async def test_a_removal_that_was_killed_is_finished(nodes: MakeNode) -> None:
+    node = nodes()
+    await node.found()
+    (node.directory / "cluster").rename(node.directory / "cluster.gone")
+    assert await node.joining.recover(node.settings) is None
+    assert node.files() == []
+
+
+async def test_no_repr_shows_a_secret(nodes: MakeNode, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("s3cret")
     node = nodes()

@@ -1,26 +1,33 @@
 """What goes to `wg` and what comes from it."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
-from carrick.host.kernel.wireguard import parse_dump, render_configuration
+from carrick.host.kernel.wireguard import parse_dump, render_changes
 from carrick.model.errors import KernelRefused
-from carrick.model.steps import SetWireguard, WireguardPeer
+from carrick.model.steps import SetWireguard, WireguardPeer, WireguardPeerState, WireguardState
 
 KEY, OTHER = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 PEER = WireguardPeer(KEY, "192.0.2.2:51820", ("10.1.2.0/26", "fd01::/112"), 25)
 
 
-def test_a_configuration() -> None:
+def test_only_what_differs_is_said() -> None:
     step = SetWireguard("wg0", "/key", OTHER, 51820, (PEER, WireguardPeer(OTHER)))
-    assert render_configuration(step, "SECRET") == (
+    assert render_changes(step, WireguardState(), "SECRET") == (
         "[Interface]\nPrivateKey = SECRET\nListenPort = 51820\n"
         f"[Peer]\nPublicKey = {KEY}\nEndpoint = 192.0.2.2:51820\n"
         "AllowedIPs = 10.1.2.0/26, fd01::/112\nPersistentKeepalive = 25\n"
         f"[Peer]\nPublicKey = {OTHER}\n"
     )
     assert "SECRET" not in repr(step) + step.describe()
+    before = WireguardState(OTHER, 51820, (WireguardPeerState(PEER),))
+    more = replace(PEER, allowed=("10.1.2.0/26", "10.1.3.0/26", "fd01::/112"), keepalive_s=0)
+    assert render_changes(replace(step, peers=(more,)), before, "") == (
+        f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = 10.1.3.0/26\nPersistentKeepalive = off\n"
+    )
+    assert render_changes(replace(step, peers=(PEER,)), before, "") == ""
 
 
 def test_a_dump() -> None:

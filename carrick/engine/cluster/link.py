@@ -339,6 +339,7 @@ class ClusterLink:
             self._file_blocks(change)
         elif table is mirror.nodes:
             self._nodes_changed = True
+            self.paths.notice()
         elif table not in (mirror.alive, mirror.lost, mirror.timers):
             self._note_endpoints(change)
         else:

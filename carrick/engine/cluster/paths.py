@@ -46,6 +46,7 @@ class PathWatch:
         self._nodes = nodes
         self._wanted = wanted
         self._changed = changed
+        self._news = asyncio.Event()
         self.found: dict[NodeId, Path | None] = {}
         """What came of the last question to each node; None: it did not answer."""
 
@@ -62,9 +63,26 @@ class PathWatch:
         try:
             while True:
                 await self.look()
-                await self._clock.sleep(random.uniform(0.7, 1.3) * _EVERY_S)
+                await self._pause(random.uniform(0.7, 1.3) * _EVERY_S)
         finally:
             self._prober.close()
+
+    def notice(self) -> None:
+        """A node came, or changed: ask soon."""
+        self._news.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long; on news for a moment more, because nodes come in crowds."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        hearing = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait({sleeping, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._news.is_set():
+                await self._clock.sleep(random.uniform(0.3, 1.0))
+        finally:
+            self._news.clear()
+            sleeping.cancel()
+            hearing.cancel()
 
     async def look(self) -> None:
         """Ask every node that matters once."""

@@ -22,7 +22,15 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from ...model.containers import ContainerConfig, HostConfig, Image, ImageHistory, MountPoint, Resources
+from ...model.containers import (
+    ContainerConfig,
+    HostConfig,
+    Image,
+    ImageConfig,
+    ImageHistory,
+    MountPoint,
+    Resources,
+)
 from ...model.errors import InvalidRequest
 from ...model.ids import ContainerId, ImageId
 
@@ -215,6 +223,16 @@ class LayerSize:
 
     writable: int
     root: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlaces:
+    """Where overlayfs puts a container's root together; `lower` are the read-only ones, the highest first."""
+
+    lower: tuple[Path, ...]
+    upper: Path
+    work: Path
+    merged: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +481,15 @@ class Runtime(Protocol):
         """Yield a tar archive of the whole root file system."""
         ...
 
+    def layer(self, container_id: ContainerId) -> AsyncIterator[bytes]:
+        """Yield a tar archive of what differs from the image, as an image's layer has it: with
+        whiteouts (OCI image-spec, layer.md)."""
+        ...
+
+    def places(self, container_id: ContainerId, image_id: ImageId) -> LayerPlaces:
+        """Return where a container's layers are, for `inspect`."""
+        ...
+
     async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
         """Look at a path as the container sees it; a last symbolic link is not followed."""
         ...
@@ -579,6 +606,20 @@ class ImageRemoval:
     deleted: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """An image to be made of a container. `config` is what the image says, `container_config` what the
+    container's was; `base` is the image under the container, which may have been deleted since."""
+
+    base: ImageId
+    container_id: ContainerId
+    config: ImageConfig
+    container_config: ImageConfig
+    reference: str = ""
+    author: str = ""
+    comment: str = ""
+
+
 class ImageStore(Protocol):
     """Images on this host. A reference is a name, a name with digest, an id or a prefix of one."""
 
@@ -656,6 +697,10 @@ class ImageStore(Protocol):
         """Make an image of a root file system's tar archive, with Dockerfile-like changes."""
         ...
 
+    async def commit(self, layer: AsyncIterable[bytes], request: CommitRequest) -> ImageId:
+        """Make an image of `request.base` and a layer over it (`Runtime.layer`), which may be empty."""
+        ...
+
     def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
         """Yield a docker-archive of the images. Unknown ones raise before the first byte."""
         ...
@@ -683,9 +728,18 @@ class ImageStore(Protocol):
         ...
 
     async def prune(
-        self, *, all_unused: bool, used: Collection[ImageId]
+        self, images: Collection[Image], *, used: Collection[ImageId]
     ) -> tuple[tuple[ImageRemoval, ...], int]:
-        """Delete images without a name, or all not `used`; returns them and the bytes gained."""
+        """Delete these images, but for those that are `used` or have got other names meanwhile; returns
+        what was deleted and the bytes gained."""
+        ...
+
+    def place(self, image_id: ImageId) -> Path:
+        """Return where an image's unpacked files are, or would be."""
+        ...
+
+    async def bytes_on_disk(self) -> int:
+        """Return the bytes that all images take."""
         ...
 
     async def lower_dir(self, image_id: ImageId) -> Path:

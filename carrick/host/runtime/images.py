@@ -1,7 +1,7 @@
 """The real `ImageStore`: takes images in, gives them out, names and removes them.
 
-`imagefiles` keeps them on the disk, `registry` and its kin speak to registries, skopeo reads archives.
-Looking an image up starts no program.
+`imagefiles` keeps them on the disk, `registry` and its kin speak to registries, `archives` reads and writes
+archives. Looking an image up starts no program.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ... import __version__
 from ...model.containers import Image, ImageConfig, ImageHistory
-from ...model.errors import InvalidRequest
+from ...model.errors import InvalidRequest, NotFound
 from ...model.ids import ImageId, short
 from . import archives, manifests, oci, pulling
 from .api import (
+    CommitRequest,
     ImageRemoval,
     ImageUser,
     Platform,
@@ -28,10 +30,10 @@ from .api import (
     SearchResult,
 )
 from .downloads import BlobDownloads
+from .blobs import link_or_copy
 from .imagefiles import ImageFiles
 from .imageindex import plan_removal
 from .imports import fetch_archive
-from .processes import run
 from .pushing import Outgoing
 from .reference import Reference, parse_reference
 from .registry import RegistryClient, RegistryProblem, RegistrySession
@@ -52,7 +54,6 @@ class LocalImageStore:
         self,
         root: Path,
         *,
-        skopeo: str = "skopeo",
         umoci: str = "umoci",
         machine: str | None = None,
         registries: RegistryClient | None = None,
@@ -61,7 +62,6 @@ class LocalImageStore:
         self._files = ImageFiles(root, umoci=umoci)
         self._remote = RemoteImages(registries or RegistryClient(), retry_delays_s)
         self._downloads = BlobDownloads(self._files.blobs, root / "incoming", retry_delays_s)
-        self._skopeo = skopeo
         self._architecture = go_architecture(machine or os.uname().machine)
 
     async def open(self) -> None:
@@ -233,22 +233,15 @@ class LocalImageStore:
                 source = work / "archive"
                 await archives.spool(archive, source)
             source = await self._without_zstd(source, work)
-            found = await asyncio.to_thread(archives.inspect_archive, source)
+            kind = await asyncio.to_thread(archives.kind_of_archive, source)
             names: _Names = []
-            if found.kind is archives.ArchiveKind.DOCKER:
-                for number, tags in enumerate(found.names):
-                    report(Progress("Loading image", id=tags[0] if tags else str(number)))
-                    target = work / f"image{number}"
-                    completed = await run(
-                        [self._skopeo, "copy", f"docker-archive:{source}:@{number}", f"dir:{target}"]
-                    )
-                    if completed.returncode != 0:
-                        raise InvalidRequest(f"cannot load the archive: {completed.error_text}")
-                    text = (target / "manifest.json").read_bytes()
-                    names += await self._load_one(target, text, tags, report)
+            if kind is archives.ArchiveKind.DOCKER:
+                blobs = work / "blobs"
+                for text, tags in await asyncio.to_thread(archives.extract_docker_images, source, blobs):
+                    names += await self._load_one(blobs, text, tags, report)
             else:
                 layout = source
-                if found.kind is archives.ArchiveKind.OCI:
+                if kind is archives.ArchiveKind.OCI:
                     layout = work / "layout"
                     await asyncio.to_thread(archives.extract_layout, source, layout)
                 blobs = layout / "blobs" / "sha256"
@@ -276,7 +269,13 @@ class LocalImageStore:
         *,
         is_source: bool = False,
     ) -> tuple[str, ...]:
-        report(Progress("Extracting", id=short(oci.parse_manifest(text).config.digest)))
+        manifest = oci.parse_manifest(text)
+        known = {layer for stored in self._files.index.all().values() for layer in stored.image.layers}
+        layers = oci.parse_image((blobs / manifest.config.hex).read_bytes(), []).layers
+        for layer, blob in zip(layers, manifest.layers, strict=False):
+            if layer not in known:
+                size = (blobs / blob.hex).stat().st_size
+                report(Progress("Loading layer", short(layer), size, size))
         stored = await self._files.take_in(blobs, text, list(tags), [], is_source=is_source)
         if not tags:
             report(Progress(stream=f"Loaded image ID: {stored.image.id}\n"))
@@ -304,21 +303,55 @@ class LocalImageStore:
             blobs = work / "blobs"
             blobs.mkdir()
             layer = await asyncio.to_thread(archives.make_layer, given, blobs)
-            text = oci.render_image(
-                oci.NewImage(
-                    architecture=self._architecture,
-                    diff_id=layer.digest,
-                    created=datetime.now(UTC),
-                    comment=message or "Imported from -",
-                    config=config,
-                )
+            now = datetime.now(UTC)
+            new = oci.NewImage(
+                architecture=self._architecture,
+                diff_id=layer.digest,
+                created=now,
+                comment=message or "Imported from -",
+                config=config,
+                builder=__version__,
             )
-            config_digest = oci.digest_of(text)
-            (blobs / config_digest.removeprefix("sha256:")).write_bytes(text)
-            manifest = oci.as_oci(
-                oci.Manifest(oci.Descriptor(config_digest, len(text), oci.OCI_CONFIG), [layer])
+            manifest = _write_configuration(blobs, new, [layer])
+            stored = await self._files.take_in(blobs, manifest, tags, [], tagged_at=now if tags else None)
+        return stored.image.id
+
+    async def commit(self, layer: AsyncIterable[bytes], request: CommitRequest) -> ImageId:
+        """Make an image of another and a layer over it."""
+        tags = [parse_reference(request.reference).with_default_tag().familiar] if request.reference else []
+        base = self._files.index.all().get(request.base)
+        if base is None:
+            raise NotFound(f"No such image: {request.base}")
+        ours = self._files.blobs
+        below = oci.parse_manifest((ours / base.manifest).read_bytes())
+        with self._files.workspace() as work, self._files.holding() as hold:
+            hold(base.blobs)
+            blobs = work / "blobs"
+            blobs.mkdir()
+            await archives.spool(layer, work / "given")
+            made = await asyncio.to_thread(archives.make_layer, work / "given", blobs)
+            is_empty = await asyncio.to_thread(archives.is_empty_layer, blobs / made.hex)
+            layers = [*below.layers, *([] if is_empty else [made])]
+            for blob in below.layers:
+                link_or_copy(ours / blob.hex, blobs / blob.hex)
+            now = datetime.now(UTC)
+            new = oci.NewImage(
+                architecture=self._architecture,
+                diff_id="" if is_empty else made.digest,
+                created=now,
+                comment=request.comment,
+                author=request.author,
+                created_by=" ".join(request.container_config.cmd or ()),
+                config=request.config,
+                container=request.container_id,
+                container_config=request.container_config,
+                base=(ours / below.config.hex).read_bytes(),
+                builder=__version__,
             )
-            stored = await self._files.take_in(blobs, manifest, tags, [])
+            manifest = _write_configuration(blobs, new, layers)
+            stored = await self._files.take_in(
+                blobs, manifest, tags, [], parent=request.base, tagged_at=now if tags else None
+            )
         return stored.image.id
 
     async def import_url(
@@ -344,7 +377,10 @@ class LocalImageStore:
         """Yield a docker-archive."""
         wanted: dict[ImageId, set[str]] = {}
         for reference in references:
-            image = self._files.index.find(reference).image
+            try:
+                image = self._files.index.find(reference).image
+            except NotFound as error:
+                raise NotFound(f"No such image: {reference}") from error
             tags = wanted.setdefault(image.id, set())
             with contextlib.suppress(InvalidRequest):
                 familiar = parse_reference(reference).with_default_tag().familiar
@@ -381,7 +417,8 @@ class LocalImageStore:
         if named.digest:
             raise InvalidRequest("refusing to create a tag with a digest reference")
         image_id = self._files.index.find(reference).image.id
-        self._files.save_index(self._files.index.tag(image_id, named.with_default_tag().familiar))
+        name = named.with_default_tag().familiar
+        self._files.save_index(self._files.index.tag(image_id, name, datetime.now(UTC)))
 
     async def remove(
         self, reference: str, *, force: bool = False, users: Collection[ImageUser] = ()
@@ -395,13 +432,15 @@ class LocalImageStore:
         return plan.report
 
     async def prune(
-        self, *, all_unused: bool, used: Collection[ImageId]
+        self, images: Collection[Image], *, used: Collection[ImageId]
     ) -> tuple[tuple[ImageRemoval, ...], int]:
         """Delete images that nobody uses."""
         report: tuple[ImageRemoval, ...] = ()
         gained = 0
-        for image in await self.list():
-            if image.id in used or (image.repo_tags and not all_unused):
+        for image in images:
+            stored = self._files.index.images.get(image.id)
+            # It may have got a name since it was chosen.
+            if stored is None or image.id in used or stored.image.repo_tags != image.repo_tags:
                 continue
             plan = plan_removal(self._files.index, image.id, force=True, users=())
             self._files.save_index(plan.index)
@@ -409,6 +448,24 @@ class LocalImageStore:
             report += plan.report
             gained += image.size
         return report, gained + await self._files.sweep_orphans(used)
+
+    # --- the disk
+
+    def place(self, image_id: ImageId) -> Path:
+        """Return where the unpacked files are."""
+        return self._files.place(image_id)
+
+    async def bytes_on_disk(self) -> int:
+        """Add up what there is."""
+        return await asyncio.to_thread(self._files.bytes_on_disk)
+
+
+def _write_configuration(blobs: Path, new: oci.NewImage, layers: list[oci.Descriptor]) -> bytes:
+    """Write a new image's configuration among the blobs; return its manifest."""
+    text = oci.render_image(new)
+    config = oci.Descriptor(oci.digest_of(text), len(text), oci.OCI_CONFIG)
+    (blobs / config.hex).write_bytes(text)
+    return oci.as_oci(oci.Manifest(config, layers))
 
 
 def _ignore(_: Progress) -> None:

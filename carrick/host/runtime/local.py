@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from .api import (
     ExitEvent,
     Launched,
     LaunchRequest,
+    LayerPlaces,
     LayerSize,
     LogEntry,
     LogQuery,
@@ -43,6 +45,7 @@ from .files import ContainerFiles
 from .hostfacts import HostFacts, read_host_facts, resolve_devices
 from .identity import Identity, resolve_identity
 from .inotify import Inotify
+from .layers import stream_layer
 from .layout import ContainerPaths, Layout
 from .spec import DEFAULT_SHM_SIZE, SpecInput, build_spec
 from .supervision import Run, Supervisor, find_conmon, read_exit
@@ -76,7 +79,7 @@ class LocalRuntime:
     """Containers by runc under conmon, in the two directories of `layout`.
 
     `cgroup_parent` is an absolute cgroup path of this daemon's alone. `lower_dir` gives an image's
-    unpacked files (`ImageStore.lower_dir`).
+    unpacked files (`ImageStore.lower_dir`), `image_place` where they are without unpacking them.
     """
 
     def __init__(
@@ -84,12 +87,14 @@ class LocalRuntime:
         layout: Layout,
         lower_dir: Callable[[ImageId], Awaitable[Path]],
         *,
+        image_place: Callable[[ImageId], Path],
         cgroup_parent: str,
         programs: Programs | None = None,
         seccomp_profile: Path | None = Path("/usr/share/containers/seccomp.json"),
     ) -> None:
         self._layout = layout
         self._lower_dir = lower_dir
+        self._image_place = image_place
         self._cgroup_parent = "/" + cgroup_parent.strip("/")
         programs = programs or Programs()
         self._runc = runc.Runc(programs.runc, layout.runc)
@@ -476,6 +481,19 @@ class LocalRuntime:
         """Yield the whole root as a tar archive."""
         async for chunk in self._files.export(container_id):
             yield chunk
+
+    async def layer(self, container_id: ContainerId) -> AsyncIterator[bytes]:
+        """Yield what the container changed."""
+        self._read_record(container_id)
+        async with aclosing(stream_layer(self._layout.of(container_id).upper)) as parts:
+            async for chunk in parts:
+                yield chunk
+
+    def places(self, container_id: ContainerId, image_id: ImageId) -> LayerPlaces:
+        """Return the directories of the root."""
+        paths = self._layout.of(container_id)
+        lower = (self._image_place(image_id), self._layout.filler)
+        return LayerPlaces(lower, paths.upper, paths.work, paths.root)
 
     async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
         """Look at a path."""

@@ -130,7 +130,7 @@ def _walk_changes(upper: Path, lowers: tuple[Path, ...], prefix: str) -> Iterato
                 # A directory is copied up whenever something in it is: that alone is no change.
                 yield Change(ChangeKind.MODIFIED, path)
             if is_directory:
-                if _is_opaque(entry.path) and was_directory:
+                if is_opaque(entry.path) and was_directory:
                     yield from _vanished(Path(entry.path), below, f"{path}/")
                 yield from _walk_changes(Path(entry.path), below, f"{path}/")
 
@@ -152,7 +152,8 @@ def _looks_alike(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-def _is_opaque(path: str) -> bool:
+def is_opaque(path: str) -> bool:
+    """Tell whether a directory of a writable layer hides what is below it."""
     try:
         return os.getxattr(path, _OPAQUE, follow_symlinks=False) == b"y"
     except OSError:

@@ -21,6 +21,7 @@ from .domains.dns.protocol import Change, Codec, Done, Refused, Reply, Request, 
 from .doors.api.server import ApiServer
 from .drivers.registry import load_drivers
 from .engine.clock import SystemClock
+from .engine.cluster.sealing import Seal
 from .engine.cluster.values import Admitted
 from .engine.engine import CarrickEngine
 from .engine.names import NameService
@@ -101,6 +102,19 @@ class _NodeDoor:
             self._server.reload()
 
 
+def _seal(config: Config, kernel: LinuxKernel) -> Seal:
+    from .domains.wireguard import device_name
+    from .host.wireguard import Wireguard
+
+    return Wireguard(
+        name=device_name(config.name),
+        alias=f"{config.name}:wireguard",
+        directory=config.state_dir / "wireguard",
+        log=config.state_dir / "log" / "wireguard-go.log",
+        kernel=kernel,
+    )
+
+
 def _host_id(state_dir: Path) -> str:
     """Return this installation's own id, made once: machine ids are copied with disk images."""
     path = state_dir / "host-id"
@@ -167,6 +181,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             drivers=load_drivers(),
             clock=SystemClock(),
             host_id=host_id,
+            make_seal=lambda: _seal(config, kernel),
             resolver_is_up=lambda: link.client.is_synced,
             holder_is_up=lambda: holder.is_connected,
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from ..domains.firewall import NetworkRules
+from ..domains.ipam import Prefix
 from ..domains.overlay.fdb import Fdb
 from ..domains.overlay.neighbours import Neighbours
 from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint
@@ -152,6 +153,37 @@ class Announcing(Protocol):
     """An extra ability of a driver: to say how a network's addresses are announced."""
 
     def announcements(self, network: Network) -> Announcements: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How packets get to a node, for people."""
+
+    node: NodeRecord
+    transport: str
+    why: str
+    encrypted: bool
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """An extra ability of a spanning driver: to say how packets get to the other nodes, and why so."""
+
+    def ways(self, network: Network, host: HostView) -> tuple[Way, ...]: ...
+
+
+@runtime_checkable
+class Sealing(Protocol):
+    """An extra ability of a driver: its networks can be encrypted by the node's WireGuard."""
+
+    def is_sealed(self, network: Network) -> bool: ...
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """An extra ability of a driver: in each block of ours it needs some addresses for itself."""
+
+    def reserved(self, network: Network, block: Prefix) -> tuple[Prefix, ...]: ...
 
 
 @runtime_checkable

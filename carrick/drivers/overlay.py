@@ -40,7 +40,7 @@ from ..model.steps import (
     Step,
 )
 from . import bridge
-from .contract import Announcements, ClusterView, DriverCapabilities, HostView, LinkRows
+from .contract import Announcements, ClusterView, DriverCapabilities, HostView, LinkRows, Way
 from .transports.wireguard import has_ipv6, no_wireguard, plan_device
 
 VNI = "com.docker.network.driver.overlay.vxlanid_list"
@@ -164,6 +164,23 @@ class OverlayDriver:
         if device_name(network) in host.state.links:
             steps.append(DeleteLink(device_name(network)))
         return Plan(tuple(steps)) + self._bridge.plan_network_removal(_as_bridge(network), others, host)
+
+    def is_sealed(self, network: Network) -> bool:
+        return is_encrypted(network)
+
+    def ways(self, network: Network, host: HostView) -> tuple[Way, ...]:
+        fabric, encrypted = _fabric(network, host), is_encrypted(network)
+        cluster = _cluster(network, host)
+        return tuple(
+            Way(
+                node,
+                "vxlan in wireguard" if encrypted else "vxlan",
+                "one subnet on all hosts" if node.id in fabric.vteps else "not reached from here",
+                encrypted,
+            )
+            for node in sorted(cluster.nodes.values(), key=_id)
+            if node.id != cluster.me.id
+        )
 
     # Other hosts -----------------------------------------------------------------------------
 

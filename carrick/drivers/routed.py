@@ -12,7 +12,7 @@ neither in circles nor by the default route, in the clear.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from types import MappingProxyType
 
@@ -35,7 +35,7 @@ from ..model.steps import (
     Step,
 )
 from . import bridge
-from .contract import Announcements, ClusterView, DriverCapabilities, HostView
+from .contract import Announcements, ClusterView, DriverCapabilities, HostView, Way
 from .overlay import VNI, no_cluster
 from .transports.choose import BACKEND, CROSS_SUBNET, Choice, choose, parse_choice
 from .transports.contract import Peer, Span
@@ -47,16 +47,6 @@ ROUTERS = MappingProxyType({4: "169.254.1.1", 6: "fe80::1"})
 """Where containers of the shape `point` send everything, by IP version: the same on every host."""
 _OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU})
 _SMALLEST = MappingProxyType({4: 30, 6: 126})
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How packets get to a node, for people."""
-
-    node: NodeRecord
-    transport: str
-    why: str
-    encrypted: bool
 
 
 class RoutedDriver:
@@ -156,6 +146,12 @@ class RoutedDriver:
     ) -> Plan:
         """Nothing: routes lead to blocks, whoever is in them. Changed blocks come through `plan_network`."""
         return Plan()
+
+    def is_sealed(self, network: Network) -> bool:
+        return parse_choice(network).backend.encrypted
+
+    def reserved(self, network: Network, block: Prefix) -> tuple[Prefix, ...]:
+        return reserved(network, block)
 
     def ways(self, network: Network, host: HostView) -> tuple[Way, ...]:
         """Return how packets get to every other node, and why so."""

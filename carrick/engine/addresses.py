@@ -114,11 +114,13 @@ class Addresses:
         """Return the lock under which all addresses are given."""
         return self._lock
 
-    def limit(self, network: Network, version: int, blocks: tuple[Prefix, ...]) -> None:
-        """Give addresses of a network from these blocks alone from now on."""
+    def limit(
+        self, network: Network, version: int, blocks: tuple[Prefix, ...], reserved: tuple[Prefix, ...] = ()
+    ) -> None:
+        """Give addresses of a network from these blocks alone from now on, but for those reserved in them."""
         allocator = self._allocators.get(pool_id(network.id, version))
         if allocator is not None:
-            allocator.limit_to(blocks)
+            allocator.limit_to(blocks, reserved)
 
     def adopt(self, network: Network) -> None:
         """Make the allocators of a network that another node created, of no block yet."""

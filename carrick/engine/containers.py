@@ -2,7 +2,8 @@
 
 import platform
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 
 from ..host.runtime.api import (
@@ -16,10 +17,14 @@ from ..host.runtime.api import (
     LogEntry,
     LogQuery,
     PathStat,
+    Platform,
     ProcessTable,
     Runtime,
     VolumeStore,
 )
+from ..host.runtime.files import clean_path, covering_mount
+from ..host.runtime.manifests import matches, parse_platform, platform_text
+from ..host.runtime.seccomp import go_architecture
 from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.ids import ContainerId, SandboxId, short
@@ -81,7 +86,7 @@ class ContainerService:
         self._ports = ports
         self._events = events
         self._clock = clock
-        self._mounts = MountResolver(volumes, state.find_container, events)
+        self._mounts = MountResolver(volumes, self._other, events)
         self._execs = execs
         self._coming: dict[str, ContainerId] = {}
         lifecycle.remove_when_ended = self._remove_ended
@@ -91,6 +96,7 @@ class ContainerService:
     async def create(self, request: CreateContainer) -> Created:
         name = check_name(request.name) if request.name else ""
         image = await self._images.get(request.config.image)
+        _check_platform(image, request)
         config = request.config.with_image(image.config)
         if not config.command:
             raise InvalidRequest("no command specified")
@@ -101,7 +107,7 @@ class ContainerService:
             parse_signal(config.stop_signal)
         for mode in (host.pid_mode, host.ipc_mode):
             if mode.startswith("container:"):
-                self._state.find_container(mode.partition(":")[2])
+                self._other(mode.partition(":")[2])
         for link in host.links:
             target = link.partition(":")[0]
             try:
@@ -160,6 +166,17 @@ class ContainerService:
         emit_container(self._events, record, "create")
         return Created(container_id, self._warnings(record))
 
+    def _other(self, reference: str) -> ContainerRecord:
+        """Find a container that the request for a new one names.
+
+        InvalidRequest if there is none, as in Docker: a client that gets NotFound here takes it for
+        the image, and fetches it.
+        """
+        try:
+            return self._state.find_container(reference)
+        except NotFound as error:
+            raise InvalidRequest(error.message) from error
+
     def _holder_of(self, name: str) -> ContainerId | None:
         """Return the container that has a name, or is being created with it."""
         named = self._state.container_named(name)
@@ -170,7 +187,7 @@ class ContainerService:
         host = request.host_config
         mode = host.network_mode or "default"
         if mode.startswith("container:"):
-            target = self._state.find_container(mode.partition(":")[2])
+            target = self._other(mode.partition(":")[2])
             return (), replace(host, network_mode=f"container:{target.id}")
         if mode in _MODES_WITHOUT_NETWORK:
             return (), host
@@ -228,7 +245,8 @@ class ContainerService:
         try:
             name = check_name(name)
         except InvalidRequest as error:
-            raise InvalidRequest(f"Error when allocating new name: {error.message}") from error
+            text = error.message.replace(f"({name})", f"(/{name.removeprefix('/')})")
+            raise InvalidRequest(f"Error when allocating new name: {text}") from error
         async with self._state.lock("container names"), self._state.lock(record.id):
             record = self._state.find_container(record.id)
             if name == record.name:
@@ -418,7 +436,9 @@ class ContainerService:
 
     async def get(self, reference: str) -> ContainerView:
         record = self._state.find_container(reference)
-        return self._view(record, await self._image(record))
+        view = self._view(record, await self._image(record))
+        places = self._runtime.places(record.id, self._images.place(record.image_id))
+        return replace(view, layers=places)
 
     async def _image(self, record: ContainerRecord) -> Image | None:
         try:
@@ -502,11 +522,14 @@ class ContainerService:
         return self._runtime.export(record.id)
 
     async def stat_path(self, reference: str, path: str) -> PathStat:
-        return await self._runtime.stat_path(self._state.find_container(reference).id, path)
+        record = self._state.find_container(reference)
+        with _named_as_asked(record, reference):
+            return await self._runtime.stat_path(record.id, path)
 
     async def get_archive(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         record = self._state.find_container(reference)
-        found = await self._runtime.get_archive(record.id, path)
+        with _named_as_asked(record, reference):
+            found = await self._runtime.get_archive(record.id, path)
         emit_container(self._events, record, "archive-path")
         return found
 
@@ -520,15 +543,16 @@ class ContainerService:
         copy_uid_gid: bool = False,
     ) -> None:
         record = self._state.find_container(reference)
-        if record.host_config.read_only:
+        if record.host_config.read_only and covering_mount(record.mounts, clean_path(path)[0]) is None:
             raise Denied("container rootfs is marked read-only")
-        await self._runtime.put_archive(
-            record.id,
-            path,
-            archive,
-            no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-            copy_uid_gid=copy_uid_gid,
-        )
+        with _named_as_asked(record, reference):
+            await self._runtime.put_archive(
+                record.id,
+                path,
+                archive,
+                no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                copy_uid_gid=copy_uid_gid,
+            )
         emit_container(self._events, record, "extract-to-dir")
 
     def _running(self, reference: str) -> ContainerRecord:
@@ -553,6 +577,27 @@ class ContainerService:
 
     async def exec_get(self, exec_id: str) -> ExecView:
         return self._execs.get(exec_id)
+
+
+def _check_platform(image: Image, request: CreateContainer) -> None:
+    """Raise NotFound, which clients answer by fetching it, if the image is for another platform."""
+    if not request.platform:
+        return
+    wanted = parse_platform(request.platform, go_architecture(platform.machine()))
+    if not matches(Platform(image.architecture, image.os, image.variant), wanted):
+        raise NotFound(
+            f"image with reference {request.config.image} was found but does not provide the specified "
+            f"platform ({platform_text(wanted)})"
+        )
+
+
+@contextmanager
+def _named_as_asked(record: ContainerRecord, reference: str) -> Iterator[None]:
+    """Have errors about a path name the container as the request does."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(error.message.replace(record.id, reference), remedy=error.remedy) from error
 
 
 def _default_hostname(container_id: ContainerId, host: HostConfig) -> str:

@@ -221,6 +221,13 @@ class Images(Protocol):
         changes: tuple[str, ...],
         pause: bool,
     ) -> str: ...
+    async def place(self, reference: str) -> Path:
+        """Return the directory of an image's unpacked files."""
+        ...
+
+    async def bytes_on_disk(self) -> int:
+        """Return what all images take, packed and unpacked."""
+        ...
 
 
 class Volumes(Protocol):

@@ -24,8 +24,10 @@ from .clock import Clock, as_datetime
 from .cluster.directory import NetworkDirectory
 from .cluster.link import ClusterLink
 from .cluster.paths import Prober
+from .cluster.sealing import Seal, SealService
 from .cluster.service import ClusterService
 from .cluster.underlay import choose_underlays
+from .committing import Committer
 from .connections import ConnectionService
 from .containers import ContainerService
 from .doctor import Doctor
@@ -104,6 +106,7 @@ class CarrickEngine:
         host_id: str,
         resolv_conf: Path = Path("/etc/resolv.conf"),
         prober: Prober | None = None,
+        make_seal: Callable[[], Seal] | None = None,
         open_cluster_store: Callable[[ClusterSettings], Store] | None = None,
         resolver_is_up: Callable[[], bool] = lambda: True,
         holder_is_up: Callable[[], bool] = lambda: True,
@@ -137,6 +140,7 @@ class CarrickEngine:
             presence=self._presence,
             clock=clock,
             version=__version__,
+            seal=SealService(make_seal, self._tasks),
             prober=prober or PathProber(),
             underlays=self._underlays,
             readdress=self._readdress,
@@ -253,7 +257,11 @@ class CarrickEngine:
             ),
         )
         self.images = ImageService(
-            state=self.state, images=images, runtime=runtime, events=self._bus, clock=clock
+            state=self.state,
+            images=images,
+            committer=Committer(state=self.state, images=images, runtime=runtime, events=self._bus),
+            events=self._bus,
+            clock=clock,
         )
         self.volumes = VolumeService(state=self.state, volumes=volumes, events=self._bus)
         self.system = SystemService(

@@ -75,7 +75,7 @@ def flag(filters: Filters, name: str) -> bool | None:
         return True
     if values[0] in _FALSE:
         return False
-    raise InvalidRequest(f"invalid filter '{name}={values[0]}'")
+    raise InvalidRequest(f"invalid filter '{name}=[{values[0]}]'")
 
 
 def parse_moment(text: str, now_ns: int) -> int:

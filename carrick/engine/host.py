@@ -4,7 +4,7 @@ A hot path (an attach) uses what is kept and reads nothing; `refresh` is for cre
 reconciling.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..domains.sandboxes.files import ResolvConf, parse_resolv_conf
 from ..drivers.contract import ClusterView, HostView, LinkRows
 from ..host.kernel import Kernel
 from ..model.errors import NotFound
-from ..model.steps import NamespaceState, RouteState, SetSysctl, Step
+from ..model.steps import NamespaceState, RouteState, SetSysctl, Step, WireguardDevice
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -28,16 +28,19 @@ class Host:
         self._view = HostView(table=table)
         self.cluster: Callable[[], ClusterView | None] = _no_cluster
         """Gives what the views show of the cluster; the cluster part sets it."""
+        self.sealed: Callable[[], WireguardDevice | None] = _no_cluster
+        """Gives the node's WireGuard device, as `look` found it last; the cluster part sets both."""
+        self.look: Callable[[], Awaitable[None]] = _look_at_nothing
 
     @property
     def hot_view(self) -> HostView:
         """The view for making what surely is not there: no links, the MTU as last seen."""
-        return replace(self._view, state=NamespaceState(), cluster=self.cluster())
+        return replace(self.view, state=NamespaceState())
 
     @property
     def view(self) -> HostView:
         """The view as last read; the cluster's part of it is of this moment."""
-        return replace(self._view, cluster=self.cluster())
+        return replace(self._view, cluster=self.cluster(), wireguard=self.sealed())
 
     @property
     def seen(self) -> HostView:
@@ -47,6 +50,7 @@ class Host:
     async def refresh(self) -> HostView:
         state = await self._kernel.read()
         self._view = replace(self._view, state=state, mtu=route_mtu(state))
+        await self.look()
         return self.view
 
     async def with_rows(self, view: HostView, links: Iterable[str]) -> HostView:
@@ -96,7 +100,9 @@ class Host:
             routes=tuple(
                 Route(ip_network(route.destination), route.link, route.via)
                 for route in state.routes
-                if route.destination not in {"default", "::/0"} and route.link not in own_links
+                if route.destination not in {"default", "::/0"}
+                and route.link not in own_links
+                and not route.is_own
             ),
             addresses=tuple(
                 HostAddress(ip_interface(address).ip, link.name)
@@ -110,6 +116,10 @@ class Host:
 
 def _no_cluster() -> None:
     """This host is in none."""
+
+
+async def _look_at_nothing() -> None:
+    """There is no device of that kind."""
 
 
 def route_mtu(state: NamespaceState) -> int:

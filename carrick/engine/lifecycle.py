@@ -18,6 +18,7 @@ from datetime import datetime
 
 from ..domains import health
 from ..domains.ipam import AddressInUse
+from ..domains.sandboxes.links import parse_link
 from ..host.runtime.api import (
     CannotStart,
     ExitEvent,
@@ -34,10 +35,11 @@ from ..model.errors import (
     Conflict,
     Denied,
     Failed,
+    InvalidRequest,
     NotFound,
     NotModified,
 )
-from ..model.ids import ContainerId, SandboxId, short
+from ..model.ids import ContainerId, NetworkId, SandboxId, short
 from ..model.networks import Sandbox
 from .events import EventBus, emit_container
 from .firewall import FirewallService
@@ -102,9 +104,33 @@ class Lifecycle:
         async with self._state.lock(record.id):
             record = self._state.find_container(record.id)
             _check_startable(record)
+            self._check_links(record)
             self._cancel_restart(record.id)
             self._delays.pop(record.id, None)
             await self._start(replace(record, wanted=True, restart_count=0))
+
+    def _check_links(self, record: ContainerRecord) -> None:
+        """Raise for links of the default network that cannot be, in Docker's words."""
+        links = record.host_config.links
+        if not links or not self._is_on_default_network(record):
+            return
+        for name, alias in map(parse_link, links):
+            target = self._state.container_named(name) or self._state.containers.get(ContainerId(name))
+            if target is None:
+                continue  # Removed since.
+            if not self._is_on_default_network(target):
+                raise InvalidRequest(
+                    f"Cannot link to /{target.name}, as it does not belong to the default network",
+                    remedy="connect both to a network of your own: there they find each other by name",
+                )
+            if not target.state.is_running:
+                raise Conflict(
+                    f"Cannot link to a non running container: /{target.name} AS /{record.name}/{alias}"
+                )
+
+    def _is_on_default_network(self, record: ContainerRecord) -> bool:
+        networks = (self._state.network_or_none(item.network) for item in record.attachments)
+        return any(network is not None and network.name == "bridge" for network in networks)
 
     async def _start(self, record: ContainerRecord) -> None:
         """Start a container whose lock is held."""
@@ -138,7 +164,7 @@ class Lifecycle:
             status=ContainerStatus.RUNNING,
             pid=pid,
             started_at=started_at,
-            finished_at=None,
+            finished_at=record.state.finished_at,
             health=fresh_health(record),
         )
         record = replace(record, state=state, has_been_started=True)
@@ -215,6 +241,12 @@ class Lifecycle:
 
     async def tear_down(self, record: ContainerRecord) -> None:
         """Give back all that running took: names, ports, endpoints, process, mounts. Repeatable."""
+        for network_id in await self._give_back(record):
+            self._emit_network(record, network_id, "disconnect")
+
+    async def _give_back(self, record: ContainerRecord) -> list[NetworkId]:
+        """Do so, and return the networks that it has left, of which nobody is told yet."""
+        left: list[NetworkId] = []
         record = self._state.containers.get(record.id, record)
         sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
         if sandbox is not None and sandbox.container_id == record.id and sandbox.active:
@@ -234,12 +266,12 @@ class Lifecycle:
                 _log.warning("taking the network of %s down: %s", record.name, error)
             await self._firewall.relink(sandbox)
             await self._names.flush()
-            for endpoint in sandbox.endpoints:
-                self._emit_network(record, endpoint.network_id, "disconnect")
+            left = [endpoint.network_id for endpoint in sandbox.endpoints]
         await self._runtime.release(record.id)
         await self._volume_mounts.release(record)
         if record.host_config.network_mode.startswith("container:"):
             await self._leave_namespace(record)
+        return left
 
     async def _leave_namespace(self, record: ContainerRecord) -> None:
         """The last one out of a namespace whose own container does not run turns off the light."""
@@ -300,7 +332,7 @@ class Lifecycle:
         )
         if event.oom_killed:
             self._emit(record, "oom")
-        await self.tear_down(record)
+        left = await self._give_back(record)
         record = replace(self._state.containers[record.id], state=state)
         restarts = should_restart(record)
         if restarts:
@@ -311,8 +343,11 @@ class Lifecycle:
         # Two that end at the same moment each leave it to the other, until here.
         await self._leave_namespace(record)
         await self._volume_mounts.release(record)
+        ran_for_s = int((event.finished_at - (state.started_at or event.finished_at)).total_seconds())
+        self._emit(record, "die", exitCode=str(event.exit_code), execDuration=str(ran_for_s))
+        for network_id in left:
+            self._emit_network(record, network_id, "disconnect")
         self._volume_mounts.tell_released(record)
-        self._emit(record, "die", exitCode=str(event.exit_code))
         for waiter in self._exit_waiters.pop(record.id, set()):
             if not waiter.done():
                 waiter.set_result(event.exit_code)
@@ -394,16 +429,16 @@ class Lifecycle:
     ) -> bool:
         """Send a signal and wait for the exit to be handled; return whether it was in time."""
         waiter = self._exit_waiter(record.id)
-        try:
+        with suppress(Conflict, NotFound):  # It has ended just now; its exit is being handled.
             await self._runtime.kill(record.id, number)
-            self._emit(record, "kill", signal=str(int(number)))
-            if resume:
-                await self._runtime.resume(record.id)
-        except (Conflict, NotFound):
-            pass  # It has ended just now; its exit is being handled.
         current = self._state.containers.get(record.id)
         if current is None or not current.state.is_running:
             return True
+        # Also of one that has just ended, as in Docker: what counts is that nobody knows yet.
+        self._emit(record, "kill", signal=str(int(number)))
+        if resume:
+            with suppress(Conflict, NotFound):
+                await self._runtime.resume(record.id)
         try:
             async with asyncio.timeout(None if seconds < 0 else seconds):
                 await asyncio.shield(waiter)
@@ -412,10 +447,13 @@ class Lifecycle:
         return True
 
     async def kill(self, reference: str, signal: str = "SIGKILL") -> None:
-        record = self._state.find_container(reference)
+        try:
+            record = self._state.find_container(reference)
+        except NotFound as error:
+            raise NotFound(f"cannot kill container: {reference}: {error.message}") from error
         number = parse_signal(signal or "SIGKILL")
         if not record.state.is_running:
-            raise Conflict(f"Container {record.id} is not running")
+            raise Conflict(f"cannot kill container: {reference}: container {record.id} is not running")
         if number == signals.SIGKILL:
             # A kill is a wish that it end: the restart policy `unless-stopped` respects it.
             async with self._state.lock(record.id):
@@ -512,8 +550,8 @@ class Lifecycle:
     def _emit(self, record: ContainerRecord, action: str, **extra: str) -> None:
         emit_container(self._events, record, action, **extra)
 
-    def _emit_network(self, record: ContainerRecord, network_id: str, action: str) -> None:
-        network = self._state.networks.get(network_id)  # type: ignore[call-overload]
+    def _emit_network(self, record: ContainerRecord, network_id: NetworkId, action: str) -> None:
+        network = self._state.networks.get(network_id)
         if network is not None:
             attributes = {"name": network.name, "type": network.driver, "container": record.id}
             self._events.emit("network", action, network.id, attributes)

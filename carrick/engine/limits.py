@@ -25,6 +25,7 @@ _LOG_OPTIONS = {
             ),
         )
     ),
+    "local": frozenset(("max-size", "max-file", "compress")),
     "none": None,
 }
 """What each driver takes; None is whatever there is."""
@@ -96,4 +97,5 @@ def _check_log(log: LogConfig) -> None:
     known = _LOG_OPTIONS[log.driver]
     for name in sorted(log.options):
         if known is not None and name not in known:
-            raise InvalidRequest(f"unknown log opt '{name}' for {log.driver} log driver")
+            words = f"log driver {log.driver}" if log.driver == "local" else f"{log.driver} log driver"
+            raise InvalidRequest(f"unknown log opt '{name}' for {words}")

@@ -94,7 +94,7 @@ class MountResolver:
             [bind.target for bind in binds] + [mount.target for mount in host.mounts] + list(host.tmpfs)
         )
         for bind in binds:
-            found[_clean(bind.target)] = await self._bind(bind)
+            found[_clean(bind.target)] = await self._bind(bind, host.volume_driver)
         for mount in host.mounts:
             found[_clean(mount.target)] = await self._mount(mount)
         for target, options in host.tmpfs.items():
@@ -103,14 +103,14 @@ class MountResolver:
             )
         for target in config.volumes:
             if _clean(target) not in found:
-                found[_clean(target)] = await self._volume("", _clean(target), "", True)
+                found[_clean(target)] = await self._volume("", _clean(target), "", True, host.volume_driver)
         return tuple(found[target] for target in sorted(found))
 
-    async def _bind(self, bind: Bind) -> MountPoint:
+    async def _bind(self, bind: Bind, driver: str) -> MountPoint:
         read_write = "ro" not in bind.words
         target = _clean(bind.target)
         if not bind.is_path:
-            return await self._volume(bind.source, target, bind.mode or "z", read_write)
+            return await self._volume(bind.source, target, bind.mode or "z", read_write, driver)
         source = Path(bind.source)
         if not source.exists():
             # What `-v` has always done: a missing source becomes a directory.

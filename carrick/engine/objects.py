@@ -1,10 +1,9 @@
 """Images and volumes as doors use them: the stores of `host/runtime`, with their users and events."""
 
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-
-import msgspec
 
 from ..host.runtime.api import (
     ImageRemoval,
@@ -15,17 +14,17 @@ from ..host.runtime.api import (
     PushResult,
     RegistryAuth,
     RemoteImage,
-    Runtime,
     SearchResult,
     Volume,
     VolumeStore,
 )
-from ..host.runtime.healthcheck import render_healthcheck
+from ..host.runtime.reference import parse_reference
 from ..model.containers import Image, ImageHistory
 from ..model.errors import Conflict, InvalidRequest, NotFound
-from ..model.ids import ContainerId
+from ..model.ids import ContainerId, ImageId
 from . import filters as filtering
 from .clock import Clock
+from .committing import Committer
 from .events import EventBus
 from .state import State
 from .values import Filters
@@ -35,11 +34,11 @@ _IMAGE_FILTERS = {"dangling", "label", "before", "since", "until", "reference"}
 
 class ImageService:
     def __init__(
-        self, *, state: State, images: ImageStore, runtime: Runtime, events: EventBus, clock: Clock
+        self, *, state: State, images: ImageStore, committer: Committer, events: EventBus, clock: Clock
     ) -> None:
         self._state = state
         self._images = images
-        self._runtime = runtime
+        self._committer = committer
         self._events = events
         self._clock = clock
 
@@ -49,8 +48,20 @@ class ImageService:
             for item in self._state.containers.values()
         ]
 
-    def _emit(self, action: str, reference: str) -> None:
-        self._events.emit("image", action, reference, {"name": reference})
+    def _emit(self, action: str, image: Image, name: str = "") -> None:
+        """Tell what was done to an image, with its labels; its name is its id but where it gets one."""
+        self._events.emit("image", action, image.id, image.config.labels | {"name": name or image.id})
+
+    def _emit_name(self, action: str, reference: str) -> None:
+        """Tell what was done with a registry: there the name is what counts."""
+        named = parse_reference(reference).with_default_tag()
+        self._events.emit("image", action, named.familiar, {"name": named.familiar_name})
+
+    async def _emit_made(self, image_id: str, reference: str) -> None:
+        image = await self._images.get(image_id)
+        self._emit("import", image)
+        if reference:
+            self._emit("tag", image, parse_reference(reference).with_default_tag().familiar)
 
     async def pull(
         self,
@@ -63,7 +74,7 @@ class ImageService:
     ) -> Image:
         if not all_tags:
             image = await self._images.pull(reference, progress, platform=platform, auth=auth)
-            self._emit("pull", reference)
+            self._emit_name("pull", reference)
             return image
         pulled: Image | None = None
         is_news = False
@@ -79,7 +90,7 @@ class ImageService:
         for tag in await self._images.remote_tags(reference, auth):
             name = f"{reference}:{tag}"
             pulled = await self._images.pull(name, without_status, platform=platform, auth=auth)
-            self._emit("pull", name)
+            self._emit_name("pull", name)
         if pulled is None:
             raise NotFound(f"manifest for {reference} not found: the repository has no tags")
         news = "Downloaded newer image for" if is_news else "Image is up to date for"
@@ -100,7 +111,7 @@ class ImageService:
             # One heading for all tags.
             report = progress if number == 0 else _without_heading(progress)
             results.append(await self._images.push(name, report, auth=auth))
-            self._emit("push", name)
+            self._emit_name("push", name)
         return tuple(results)
 
     async def _names_in(self, repository: str) -> tuple[str, ...]:
@@ -150,28 +161,34 @@ class ImageService:
         progress: ProgressCallback,
     ) -> str:
         image_id = await self._images.import_url(url, reference, changes, message, progress)
-        self._emit("import", reference or image_id)
+        await self._emit_made(image_id, reference)
         return image_id
 
     async def load(self, archive: AsyncIterable[bytes] | Path, progress: ProgressCallback) -> tuple[str, ...]:
         names = await self._images.load(archive, progress)
         for name in names:
-            self._emit("load", name)
+            self._emit("load", await self._images.get(name))
         return names
 
     async def import_tar(
         self, archive: AsyncIterable[bytes], reference: str, changes: tuple[str, ...], message: str
     ) -> str:
         image_id = await self._images.import_tar(archive, reference, changes, message)
-        self._emit("import", reference or image_id)
+        await self._emit_made(image_id, reference)
         return image_id
 
-    def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
-        return self._images.save(references)
+    async def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+        async with aclosing(self._images.save(references)) as parts:
+            async for part in parts:
+                yield part
+        for reference in references:
+            with suppress(NotFound):
+                self._emit("save", await self._images.get(reference))
 
     async def tag(self, reference: str, target: str) -> None:
-        await self._images.tag(reference, target)
-        self._emit("tag", target)
+        image = await self._images.get(reference)
+        await self._images.tag(image.id, target)
+        self._emit("tag", image, parse_reference(target).with_default_tag().familiar)
 
     async def list(self, *, all: bool = False, filters: Filters | None = None) -> list[Image]:
         wanted = filters or {}
@@ -195,19 +212,33 @@ class ImageService:
         return await self._images.history(reference)
 
     async def remove(self, reference: str, *, force: bool = False) -> tuple[ImageRemoval, ...]:
+        image = await self._images.get(reference)
         removals = await self._images.remove(reference, force=force, users=self._users())
         for item in removals:
-            self._emit("untag" if item.untagged else "delete", item.untagged or item.deleted)
+            if item.untagged:
+                self._emit("untag", image)
+            elif item.deleted == image.id:
+                self._emit("delete", image)
         return removals
 
     async def prune(self, filters: Filters) -> tuple[tuple[ImageRemoval, ...], int]:
         filtering.check_names(filters, {"dangling", "until", "label", "label!"})
-        if {"until", "label", "label!"} & filters.keys():
-            raise InvalidRequest("image prune takes the filter dangling alone")
-        removals, reclaimed = await self._images.prune(
-            all_unused=filtering.flag(filters, "dangling") is False,
-            used=[user.image_id for user in self._users()],
-        )
+        all_unused = filtering.flag(filters, "dangling") is False
+        others = {name: values for name, values in filters.items() if name != "dangling"}
+        used = {user.image_id for user in self._users()}
+        now_ns = self._clock.now_ns()
+        chosen = [
+            image
+            for image in await self._images.list()
+            if image.id not in used
+            and (all_unused or not image.repo_tags)
+            and filtering.image_matches(image, others, {}, now_ns)
+        ]
+        removals, reclaimed = await self._images.prune(chosen, used=used)
+        doomed = {image.id: image for image in chosen}
+        for item in removals:
+            if (gone := doomed.get(ImageId(item.deleted))) is not None:
+                self._emit("delete", gone)
         self._events.emit("image", "prune", "", {"reclaimed": str(reclaimed)})
         return removals, reclaimed
 
@@ -221,33 +252,17 @@ class ImageService:
         changes: tuple[str, ...],
         pause: bool,
     ) -> str:
-        """Make an image of a container's files, with its configuration."""
-        record = self._state.find_container(container)
-        pauses = pause and record.state.is_running and record.state.status == "running"
-        if pauses:
-            await self._runtime.pause(record.id)
-        try:
-            config = record.config
-            kept = [f"ENV {item}" for item in config.env]
-            if config.cmd:
-                kept.append(f"CMD {_json_list(config.cmd)}")
-            if config.entrypoint:
-                kept.append(f"ENTRYPOINT {_json_list(config.entrypoint)}")
-            if config.working_dir:
-                kept.append(f"WORKDIR {config.working_dir}")
-            if config.user:
-                kept.append(f"USER {config.user}")
-            kept += [f"EXPOSE {port}" for port in config.exposed_ports]
-            if config.healthcheck and (line := render_healthcheck(config.healthcheck)):
-                kept.append(f"HEALTHCHECK {line}")
-            image_id = await self._images.import_tar(
-                self._runtime.export(record.id), reference, (*kept, *changes), comment
-            )
-        finally:
-            if pauses:
-                await self._runtime.resume(record.id)
-        self._emit("commit", reference or image_id)
-        return image_id
+        """Make an image of a container."""
+        return await self._committer.commit(
+            container, reference, author=author, comment=comment, changes=changes, pause=pause
+        )
+
+    async def place(self, reference: str) -> Path:
+        """Return where an image's files are."""
+        return self._images.place((await self._images.get(reference)).id)
+
+    async def bytes_on_disk(self) -> int:
+        return await self._images.bytes_on_disk()
 
 
 def _without_heading(progress: ProgressCallback) -> ProgressCallback:
@@ -263,10 +278,6 @@ def _whole(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise InvalidRequest(f"Invalid filter '{name}={text}'") from None
-
-
-def _json_list(words: tuple[str, ...]) -> str:
-    return msgspec.json.encode(words).decode()
 
 
 class VolumeService:

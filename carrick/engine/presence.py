@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from ..domains.firewall import render_add_network, render_remove_network
-from ..drivers.contract import Spanning
+from ..drivers.contract import Sealing, Spanning
 from ..drivers.registry import DriverRegistry
 from ..host.kernel import Kernel
 from ..model.ids import NetworkId
@@ -45,6 +45,7 @@ class Presence:
         self._names = names
         self.watch: Callable[[NetworkId], Awaitable[None]] = _nothing
         self.unwatch: Callable[[NetworkId], Awaitable[None]] = _nothing
+        self.seal: Callable[[], Awaitable[None]] = _nothing_to_seal
         self._standing: set[NetworkId] = set()
         self._locks: dict[NetworkId, asyncio.Lock] = {}
 
@@ -116,10 +117,17 @@ class Presence:
     async def plan(self, network: Network) -> Plan:
         """Return what a standing network lacks, its rows compared with those that are there."""
         driver = self._drivers.get(network.driver)
+        await self.secure(network)
         view = await self._host.refresh()
         if isinstance(driver, Spanning):
             view = await self._host.with_rows(view, driver.tunnels(network))
         return driver.plan_network(network, view)
+
+    async def secure(self, network: Network) -> None:
+        """Have the node's WireGuard stand, if a network asks for it."""
+        driver = self._drivers.get(network.driver)
+        if isinstance(driver, Sealing) and driver.is_sealed(network):
+            await self.seal()
 
     async def _vanish(self, network: Network) -> list[Exception]:
         self._standing.discard(network.id)
@@ -141,4 +149,8 @@ class Presence:
 
 
 async def _nothing(network_id: NetworkId) -> None:
+    """There is no cluster."""
+
+
+async def _nothing_to_seal() -> None:
     """There is no cluster."""

@@ -117,6 +117,7 @@ class Reconciler:
             try:
                 driver = self._drivers.get(network.driver)
                 seen = view
+                await self._presence.secure(network)
                 if isinstance(driver, Spanning):
                     seen = await self._host.with_rows(view, driver.tunnels(network))
                 plan = driver.plan_network(network, seen)
@@ -135,6 +136,8 @@ class Reconciler:
         }
         # A parent may carry the mark of a network that is gone while another still stands on it.
         wanted_links = {network.options.get("parent", "") for network in self._state.networks.values()}
+        if view.wireguard is not None:
+            wanted_links.add(view.wireguard.name)
         wanted_netns = set()
         for sandbox in self._state.sandboxes.values():
             if sandbox.active:

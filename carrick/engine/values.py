@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ..host.runtime.api import LayerPlaces
 from ..model.containers import (
     ContainerConfig,
     ContainerState,
@@ -164,6 +165,8 @@ class ContainerView:
     network_ids: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     log_path: str = ""
+    layers: LayerPlaces | None = None
+    """Where its root is put together; not told in lists."""
     exec_ids: tuple[str, ...] = ()
 
     @property

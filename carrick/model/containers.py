@@ -229,6 +229,8 @@ class Mount:
     driver: str = ""
     driver_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    consistency: str = ""
+    """As given; it has no effect on Linux."""
     tmpfs_size: int = 0
     tmpfs_mode: int = 0
     tmpfs_options: str = ""
@@ -291,7 +293,8 @@ class DeviceMapping:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """Where output is kept: driver `json-file` (a file of ours) or `none`.
+    """Where output is kept: driver `json-file` or `local` (a file of ours; they differ in when it is
+    rotated), or `none`.
 
     `max_size` of 0 never rotates; `max_files` counts the current file too.
     """
@@ -367,6 +370,10 @@ class HostConfig:
     readonly_paths: tuple[str, ...] | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     container_id_file: str = ""
+    volume_driver: str = ""
+    """The driver of volumes that `binds` and the image's volumes make."""
+    isolation: str = ""
+    """`default` or nothing, which is the same."""
     console_size: tuple[int, int] = (0, 0)
     """Rows, columns at the start."""
     given_empty: tuple[str, ...] = ()

@@ -24,7 +24,9 @@ from ..engine.cluster.ownership import Ownership
 from ..engine.cluster.publisher import Publisher
 from ..engine.cluster.records import ClusterRecords
 from ..engine.cluster.sweeper import Sweeper
+from ..engine.cluster.table import Table
 from ..host.store.contract import Change, Condition, Entry, Event, LeaseId, Snapshot, Store, Watch
+from ..host.store.typed import Collection
 from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from ..model.errors import Unavailable
 from ..model.ids import ContainerId, EndpointId, NetworkId
@@ -147,8 +149,9 @@ class SimulatedNode:
         seed: int | None = None,
         gone_after_s: float = 600.0,
         records: Callable[[Store], ClusterRecords] = ClusterRecords,
+        make_table: Callable[[Collection[Any]], Table[Any]] = Table,
     ) -> None:
-        """`records` may give collections that many nodes of one process share decoded records through."""
+        """`records` and `make_table` may let many nodes of one process share what they decode."""
         self.id = NodeId(name)
         self.wire = Wire(store)
         self.memory = memory or Memory()
@@ -159,7 +162,7 @@ class SimulatedNode:
         self._allocators: dict[NetworkId, Allocator] = {}
         self._giving = asyncio.Lock()
         self.records = records(self.wire)
-        self.mirror = Mirror(self.records, clock, choose)
+        self.mirror = Mirror(self.records, clock, choose, make_table)
         self.membership = Membership(
             node=self.id,
             epoch=self.memory.epoch,

@@ -180,6 +180,12 @@ class FakeImages:
     async def prune(self, filters: Filters) -> tuple[tuple[ImageRemoval, ...], int]:
         return (), 0
 
+    async def place(self, reference: str) -> Path:
+        return Path("/fake/images") / (await self.get(reference)).id.removeprefix("sha256:")
+
+    async def bytes_on_disk(self) -> int:
+        return sum(image.size for image in self.store.values())
+
     async def commit(
         self,
         container: str,

@@ -6,7 +6,7 @@ again after a restart until released, sessions that miss nothing. A test plays t
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,6 +16,7 @@ from pathlib import Path
 from ..host.runtime.api import (
     CannotStart,
     Change,
+    CommitRequest,
     ConsoleSession,
     ConsoleSize,
     ContainerRecord,
@@ -27,6 +28,7 @@ from ..host.runtime.api import (
     ImageUser,
     Launched,
     LaunchRequest,
+    LayerPlaces,
     LayerSize,
     LogEntry,
     LogQuery,
@@ -431,6 +433,16 @@ class FakeRuntime:
         self._known(container_id)
         yield b"\0" * 1024
 
+    async def layer(self, container_id: ContainerId) -> AsyncIterator[bytes]:
+        """Yield an empty archive."""
+        self._known(container_id)
+        yield b"\0" * 1024
+
+    def places(self, container_id: ContainerId, image_files: Path) -> LayerPlaces:
+        """Return paths, where nothing is."""
+        own = Path("/fake") / container_id
+        return LayerPlaces((image_files,), own / "diff", own / "work", own / "root")
+
     async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
         """Find what was put."""
         container = self._known(container_id)
@@ -588,7 +600,15 @@ class FakeImageStore:
         config = apply_changes(ImageConfig(), changes)
         return self.add(reference or "imported", config).id
 
-    async def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+    async def commit(self, layer: AsyncIterable[bytes], request: CommitRequest) -> ImageId:
+        """Make an image whatever the layer holds."""
+        await _read(layer)
+        image = self.add(request.reference or "committed", request.config)
+        made = replace(image, author=request.author, comment=request.comment, parent=request.base)
+        self.index = self.index.add(StoredImage(made, ""))
+        return image.id
+
+    async def save(self, references: tuple[str, ...]) -> AsyncGenerator[bytes, None]:
         """Yield the names, one a line, as `load` takes them."""
         for reference in references:
             for tag in self.index.find(reference).image.repo_tags:
@@ -620,14 +640,22 @@ class FakeImageStore:
         return plan.report
 
     async def prune(
-        self, *, all_unused: bool, used: Collection[ImageId]
+        self, images: Collection[Image], *, used: Collection[ImageId]
     ) -> tuple[tuple[ImageRemoval, ...], int]:
         """Remove the unused."""
         report: tuple[ImageRemoval, ...] = ()
-        for image in await self.list():
-            if image.id not in used and (all_unused or not image.repo_tags):
+        for image in images:
+            if image.id not in used:
                 report += await self.remove(image.id, force=True)
         return report, 0
+
+    def place(self, image_id: ImageId) -> Path:
+        """Return a path, where nothing is."""
+        return self._root / image_id.removeprefix("sha256:")
+
+    async def bytes_on_disk(self) -> int:
+        """Return what the images say."""
+        return sum(stored.image.size for stored in self.index.images.values())
 
     async def lower_dir(self, image_id: ImageId) -> Path:
         """Return a path, where nothing is."""

@@ -23,7 +23,7 @@ from carrick.domains.sandboxes.interfaces import IFNAME_OPTION, SYSCTLS_OPTION
 from carrick.drivers import bridge, macvlan, overlay
 from carrick.drivers.contract import ClusterView, Driver, HostView, LinkRows, Spanning
 from carrick.drivers.registry import GROUP, DriverRegistry, load_drivers
-from carrick.model.cluster import NodeId, NodeRecord, RemoteEndpoint, Underlay
+from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from carrick.model.errors import CarrickError, Conflict, NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
@@ -60,6 +60,8 @@ POOL4 = PoolConfig("10.7.0.0/24", gateway="10.7.0.1")
 POOL6 = PoolConfig("fd07::/64", gateway="fd07::1")
 BRIDGE_NAME = {bridge.NAME: "br.lan"}
 VNI = {overlay.VNI: "4097"}
+BARE4, BARE6 = PoolConfig("10.7.0.0/24"), PoolConfig("fd07::/64")
+"""Pools without a gateway for all of them, as networks have whose nodes have blocks."""
 
 # A driver that is not here is tried as it comes.
 VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -93,6 +95,12 @@ VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "internal": {"options": VNI, "internal": True},
         "icc off": {"options": VNI | {bridge.ICC: "false"}},
     },
+    "routed": {
+        "plain": {"options": VNI, "pools": (BARE4,)},
+        "dual stack": {"options": VNI, "pools": (BARE4, BARE6), "enable_ipv6": True},
+        "direct": {"options": {"backend": "direct"}, "pools": (BARE4,)},
+        "point": {"options": VNI | {"carrick.routed.mode": "point"}, "pools": (BARE4,)},
+    },
     "ptp": {"plain": {}, "dual stack": {"pools": (POOL4, POOL6), "enable_ipv6": True}},
 }
 
@@ -121,7 +129,19 @@ def cluster_of(network: Network) -> ClusterView:
             f"fd07::{number}" if network.pool(6) else "",
         )
         endpoints[endpoint.key] = endpoint
-    return ClusterView(nodes[NodeId("me")], nodes, endpoints={network.id: endpoints})
+    blocks = tuple(
+        Block(network.id, prefix, NodeId(node), 1, BlockState.CONFIRMED)
+        for node, prefixes in {
+            "me": ("10.7.0.0/28", "fd07::/112"),
+            "one": ("10.7.0.32/28", "fd07::1:0/112"),
+            "two": ("10.7.0.48/28", "fd07::2:0/112"),
+        }.items()
+        for prefix in prefixes
+        if network.pool(6 if ":" in prefix else 4)
+    )
+    return ClusterView(
+        nodes[NodeId("me")], nodes, blocks={network.id: blocks}, endpoints={network.id: endpoints}
+    )
 
 
 @dataclass

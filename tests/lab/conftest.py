@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the hosts have logged during a test that failed."""
+    report = yield
+    lab, begun = getattr(item, "lab_and_logs", (None, {}))
+    if report.when == "call" and report.failed:
+        for host in lab.hosts if lab else ():
+            report.sections.append((f"carrickd on {host.name}", host.log_text()[begun[host.name] :][-8000:]))
+    return report
+
+
 @pytest.fixture(scope="module")
 def standing_lab() -> Iterator[TempLab]:
     """Three hosts in two segments, and an etcd."""
@@ -41,8 +52,10 @@ def standing_cluster() -> Iterator[TempLab]:
 
 
 @pytest.fixture
-def cluster(standing_cluster: TempLab) -> Iterator[TempLab]:
+def cluster(standing_cluster: TempLab, request: pytest.FixtureRequest) -> Iterator[TempLab]:
     """The module's cluster, mended and emptied after the test; nothing may be left of its containers."""
+    lengths = {host.name: len(host.log_text()) for host in standing_cluster.hosts}
+    request.node.lab_and_logs = (standing_cluster, lengths)
     yield standing_cluster
     standing_cluster.mend()
     settle_nodes(standing_cluster)

@@ -100,16 +100,15 @@ def test_a_daemon_killed_and_started_again_costs_no_packet(three: Three) -> None
 
 def test_a_daemon_killed_anywhere_in_its_work_leaves_nothing(cluster: TempLab) -> None:
     first, second, _ = cluster.hosts
-    peer = None
-    for number, delay_s in enumerate((0.02, 0.05, 0.08, 0.11, 0.14, 0.17) if not FULL else _many_delays()):
-        if peer is None:
-            first.carrick("network", "create", "-d", "overlay", "net")
-            peer = box(first, "peer", "net")
-            second.carrick("create", "--name", "again", "--network", "net", "busybox", "sleep", "1d")
-            second.carrick("run", "-d", "--name", "joins", "busybox", "sleep", "1d")
+    first.carrick("network", "create", "-d", "overlay", "net")
+    peer = box(first, "peer", "net")
+    second.carrick("create", "--name", "again", "--network", "net", "busybox", "sleep", "1d")
+    second.carrick("run", "-d", "--name", "joins", "busybox", "sleep", "1d")
+    for number, delay_s in enumerate(_many_delays() if FULL else (0.02, 0.05, 0.08, 0.11, 0.14, 0.17)):
         script = (
-            f"carrick network create -d overlay extra{number} & carrick run -d --name new{number} --network net"
-            " busybox sleep 1d & carrick start again & carrick network connect net joins & wait"
+            f"carrick network create -d overlay extra{number} & "
+            f"carrick run -d --name new{number} --network net busybox sleep 1d & "
+            "carrick start again & carrick network connect net joins & wait"
         )
         work = subprocess.Popen(
             second.command("sh", "-c", script), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -214,7 +213,7 @@ def test_a_power_cut_and_back_before_anybody_gives_it_up(three: Three) -> None:
 
 
 def test_cut_off_from_etcd_a_host_goes_on_and_comes_back_without_losing_a_packet(three: Three) -> None:
-    lab, (first, second, third) = three.lab, three.hosts
+    lab, (first, second, _) = three.lab, three.hosts
     one, two, three_ = three.boxes
     with three.traffic() as pingers:
         lab.cut("host2", "etcd")
@@ -284,7 +283,7 @@ def test_a_cut_between_two_hosts_stops_them_and_nobody_else(three: Three) -> Non
 
 
 def test_a_cut_one_way_and_from_everybody(three: Three) -> None:
-    lab, (first, second, _) = three.lab, three.hosts
+    lab, second = three.lab, three.hosts[1]
     lab.cut("host2", "host1", one_way=True)
     assert three.boxes[0].is_kept_from(three.boxes[1].ip())
     lab.cut("host2")

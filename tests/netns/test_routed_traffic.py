@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import pytest
 
-from carrick.domains.firewall import Firewall, render_all
+from carrick.domains.firewall import Firewall, Publication, render_all
 from carrick.domains.sandboxes.routes import plan_default_routes
 from carrick.domains.wireguard import device_name
 from carrick.drivers import overlay
@@ -371,14 +371,19 @@ BACKENDS = [
 OVERHEAD = {"vxlan": 50, "wireguard": 60, "direct": 0}
 
 
-@pytest.mark.parametrize("mode", ["gateway", "point"])
+@pytest.mark.parametrize(("mode", "outer"), [("gateway", 4), ("point", 4), ("gateway", 6)])
 @pytest.mark.parametrize("options", BACKENDS)
-def test_containers_meet_whatever_the_transport(lab: Lab, options: dict[str, str], mode: str) -> None:
+def test_containers_meet_whatever_the_transport(
+    lab: Lab, options: dict[str, str], mode: str, outer: int
+) -> None:
     network = replace(_network(), options={VNI: "5001", MODE: mode, **options})
     backend = options["backend"]
+    if outer == 6:
+        for host in lab.hosts:
+            host.record = replace(host.record, underlays=host.record.underlays[::-1])
     lab.up(network, wireguard=backend == "wireguard")
     one, two, three = lab.hosts
-    mtu = 1500 - OVERHEAD[backend]
+    mtu = 1500 - OVERHEAD[backend] - (20 if outer == 6 else 0)
     for version in (4, 6):
         for here, there in ((one, two), (one, three), (three, two)):
             _ping(here, there.address(version))
@@ -453,6 +458,33 @@ def test_an_internal_network_reaches_its_other_hosts_and_nothing_else(lab: Lab) 
         assert _talk(one, three, version) == one.address(version)
     with pytest.raises(OSError, match=r"unreachable|timed out"):
         _ping(one, "192.0.2.254", wait_s=1)
+
+
+@pytest.mark.parametrize("mode", ["gateway", "point"])
+def test_a_published_port_is_reached_from_everywhere(lab: Lab, mode: str) -> None:
+    network = replace(_network(), options={VNI: "5001", MODE: mode})
+    driver = lab.up(network)
+    one, two, three = lab.hosts
+    rules = driver.firewall_rules(network)
+    assert rules is not None
+    published = tuple(Publication("tcp", "", 8080, one.address(version), 7005) for version in (4, 6))
+    one.world.apply(Nft(render_all(Firewall(one.table, (rules,), published))))
+    for version, host in ((4, "192.0.2.1"), (6, "2001:db8:a::1")):
+
+        def connect(host: str = host, version: int = version) -> None:
+            with socket.socket(FAMILY[version], socket.SOCK_STREAM) as client:
+                client.settimeout(WAIT_S)
+                client.connect((host, 8080))
+
+        with _socket(one, version, socket.SOCK_STREAM, one.address(version), 7005) as listener:
+            listener.listen()
+            lab.router.call(connect)
+            for other in (two, three):
+                other.inside(connect)
+            # Who comes from outside keeps its address.
+            accepted, (peer, *_) = listener.accept()
+            accepted.close()
+            assert peer == {4: "192.0.2.254", 6: "2001:db8:a::fe"}[version]
 
 
 def test_nobody_else_gets_in(lab: Lab) -> None:
@@ -702,6 +734,7 @@ def _overlay(lab: Lab, network: Network) -> OverlayDriver:
             "c",
             f"02:00:00:00:07:{host.number:02x}",
             host.address(4),
+            host.address(6),
         )
         for host in lab.hosts
     }
@@ -716,8 +749,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
     network = replace(
         _network("overlay"),
         options={VNI: "5002", overlay.ENCRYPTED: ""},
-        enable_ipv6=False,
-        pools=(PoolConfig("10.77.0.0/16", gateway="10.77.0.1"),),
+        pools=(PoolConfig("10.77.0.0/16", gateway="10.77.0.1"), PoolConfig("fd77::/96", gateway="fd77::1")),
     )
     lab.keys()
     driver = _overlay(lab, network)
@@ -733,6 +765,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
             0,
             mac_address=f"02:00:00:00:07:{host.number:02x}",
             ipv4=f"{host.address(4)}/16",
+            ipv6=f"{host.address(6)}/96",
         )
         endpoint = driver.complete_endpoint(network, endpoint)
         sandbox = Sandbox(SandboxId("s"), ContainerId("c"), host.container, True, (endpoint,))
@@ -740,9 +773,10 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
         host.world.apply(*driver.plan_endpoint(network, endpoint, sandbox, host.view(), inside).steps)
     marker = os.urandom(24)
     with Capture(lab.segments["a"]) as capture:
-        for other in (two, three):
-            assert _talk(one, other, 4) == one.address(4)
-            _shout(one, 4, other.address(4), marker)
+        for version in (4, 6):
+            for other in (two, three):
+                assert _talk(one, other, version) == one.address(version)
+                _shout(one, version, other.address(version), marker)
         mtu = one.world.link(overlay.device_name(network)).mtu
         assert mtu == 1500 - 60 - 70
         _ping(one, three.address(4), packet=mtu, whole=True)

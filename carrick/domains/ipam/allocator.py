@@ -108,12 +108,14 @@ class Allocator:
         allocator.strays = tuple(strays)
         return allocator
 
-    def limit_to(self, blocks: tuple[Prefix, ...] | None) -> None:
+    def limit_to(self, blocks: tuple[Prefix, ...] | None, reserved: tuple[Prefix, ...] = ()) -> None:
         """Give addresses from these blocks of the pool alone from now on; plans made before stay good.
+
+        Those that are `reserved` are given to nobody, asked for or not.
 
         Leases elsewhere stay with their owners: what is to become of those is the caller's to decide.
         """
-        self.pool = replace(self.pool, blocks=blocks)
+        self.pool = replace(self.pool, blocks=blocks, reserved=reserved)
         self._dynamic = self.pool.dynamic()
         self._clear = self._dynamic.copy()
         for number in (*self._active, *self._freed):
@@ -190,6 +192,8 @@ class Allocator:
                 raise AddressInUse(address, holder)
             if not self.pool.is_ours(address):
                 raise AddressInUse(address, "in no block of this node")
+            if self.pool.blocks is not None and any(address in item for item in self.pool.reserved):
+                raise AddressInUse(address, "the network's own in its block")
             return self._grant(owner, address, LeaseKind.STATIC)
         return self._plan_next(owner, now)
 

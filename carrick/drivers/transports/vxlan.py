@@ -118,11 +118,12 @@ class Vxlan:
             steps.append(DeleteLink(name))
             link = None
         if link is None:
-            steps.append(CreateVxlan(name, vni_of(network), PORT, local, alias, span.mtu, mac=mac))
+            steps.append(CreateVxlan(name, vni_of(network), PORT, local, alias, span.mtu))
+        if link is None or (link.up, link.mtu, link.alias, link.mac) != (True, span.mtu, alias, mac):
             if network.enable_ipv6:
                 # Nobody on it says where a router is.
                 steps.append(SetSysctl(f"net.ipv6.conf.{name}.accept_ra", "0", optional=True))
-        elif (link.up, link.mtu, link.alias, link.mac) != (True, span.mtu, alias, mac):
+            # It gets its MAC address last; cut before that, what comes before is done again.
             steps.append(SetLink(name, up=True, mtu=span.mtu, alias=alias, mac=mac))
         return steps
 

@@ -55,6 +55,24 @@ async def unclaim(records: ClusterRecords, settings: ClusterSettings) -> None:
         )
 
 
+async def check_same(records: ClusterRecords, settings: ClusterSettings) -> None:
+    """Raise Unavailable unless the store holds the cluster of these settings."""
+    found = await records.meta.get(META)
+    if found is not None and found.value.id == settings.cluster:
+        return
+    where = f"the etcd at {', '.join(settings.endpoints)}"
+    if found is None:
+        raise Unavailable(
+            f"{where} has lost cluster {settings.cluster}: it holds none below {settings.prefix}",
+            remedy="restore its data from a backup; what runs here goes on meanwhile. If there is none: "
+            "carrick leave --force on every node, and found the cluster anew",
+        )
+    raise Unavailable(
+        f"{where} holds cluster {found.value.id}, and this node is in {settings.cluster}",
+        remedy="give that cluster another etcd or prefix; what runs here goes on meanwhile",
+    )
+
+
 def check_format(meta: ClusterMeta) -> None:
     """Raise Unsupported for a cluster whose records this version does not know."""
     if meta.format > FORMAT:

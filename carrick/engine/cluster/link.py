@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ...domains.ipam import Prefix
 from ...drivers.contract import ClusterView as DriverView
-from ...drivers.contract import Spanning
+from ...drivers.contract import Explaining, Reserving, Spanning, Way
 from ...drivers.registry import DriverRegistry
 from ...host.kernel import Kernel
 from ...host.store.contract import (
@@ -34,6 +34,7 @@ from ..presence import Presence
 from ..state import State, Write
 from .paths import PathWatch, Prober
 from .runtime import ClusterRuntime, Ties
+from .sealing import SealService
 from .table import Table, TableChange
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class ClusterLink:
         presence: Presence,
         clock: Clock,
         version: str,
+        seal: SealService,
         prober: Prober,
         underlays: Callable[[ClusterSettings], tuple[Underlay, ...]],
         readdress: Callable[[list[Block]], Any],
@@ -81,6 +83,7 @@ class ClusterLink:
         self._presence = presence
         self._clock = clock
         self._version = version
+        self.seal = seal
         self._underlays = underlays
         self._readdress = readdress
         self.settings: ClusterSettings | None = None
@@ -109,6 +112,10 @@ class ClusterLink:
         host.cluster = self._driver_view
         presence.watch = self._watch
         presence.unwatch = self._unwatch
+        presence.seal = seal.ensure
+        host.sealed = lambda: seal.device
+        host.look = seal.look
+        seal.on_restart = self._follow_nodes
         state.on_endpoints = self.notice
 
     # Life ------------------------------------------------------------------------------------
@@ -127,6 +134,7 @@ class ClusterLink:
             settings=self.settings, store=store, local=self._local, ties=self._ties(), clock=self._clock
         )
         await self.runtime.load()
+        await self.seal.open()
         self._filed.clear()
         self._blocks.clear()
         self._file_blocks(TableChange(put=self.runtime.mirror.blocks.live()))
@@ -143,6 +151,7 @@ class ClusterLink:
     async def forget(self) -> None:
         """Forget the cluster, and the networks that were its."""
         assert self.settings is not None
+        await self.seal.close()
         if self.runtime is not None:
             await self.runtime.cache.clear()
         self.runtime = None
@@ -188,7 +197,7 @@ class ClusterLink:
     def describe(self) -> NodeRecord:
         """Return this node's record as it should be."""
         assert self.settings is not None
-        settings = self.settings
+        settings, sealed = self.settings, self.seal.device
         underlays = self._underlays(settings)
         address = underlays[0].address if underlays else ""
         shown = f"[{address}]" if ":" in address else address
@@ -199,6 +208,9 @@ class ClusterLink:
             underlays,
             api=f"{shown}:{settings.api_port}" if shown else "",
             version=self._version,
+            transports=("vxlan", "direct", "wireguard") if sealed else ("vxlan", "direct"),
+            wireguard_key=sealed.public_key if sealed else "",
+            wireguard_port=sealed.port if sealed else 0,
         )
 
     def desired(self) -> Mapping[str, RemoteEndpoint]:
@@ -253,6 +265,7 @@ class ClusterLink:
             if self._addresses.needs_block(network, version, owner, asked[version]):
                 await self._addresses.release_foreign(network, version, owner)
                 await runtime.blocks.claim(network, version, self._addresses.parse(asked[version]))
+                await self.settled()
 
     def _limit(self, network_id: NetworkId) -> None:
         network = self._state.networks.get(network_id)
@@ -265,9 +278,17 @@ class ClusterLink:
                     self._own[block.key] = block
                     self._dirty_own[block.key] = block
             if network is not None:
-                self._addresses.limit(network, version, own.prefixes)
+                self._addresses.limit(network, version, own.prefixes, self._reserved(network, own.prefixes))
         self._work.set()
         self.runtime.publisher.notice()
+
+    def _reserved(self, network: Network, blocks: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
+        if network.driver not in self._drivers:
+            return ()
+        driver: object = self._drivers.get(network.driver)
+        if not isinstance(driver, Reserving):
+            return ()
+        return tuple(prefix for block in blocks for prefix in driver.reserved(network, block))
 
     def _forget_block(self, block: Block) -> None:
         self._own.pop(block.key, None)
@@ -301,6 +322,18 @@ class ClusterLink:
             endpoints={network_id: table.live() for network_id, table in mirror.endpoints.items()},
             path_mtus=self.paths.mtus(),
         )
+
+    def ways(self) -> dict[NodeId, list[tuple[Network, Way]]]:
+        """Return how packets get to each other node, network by network that stands here."""
+        found: dict[NodeId, list[tuple[Network, Way]]] = {}
+        for network in sorted(self._state.networks.values(), key=lambda item: item.name):
+            if network.scope is not Scope.GLOBAL or not self._presence.stands(network):
+                continue
+            driver: object = self._drivers.get(network.driver)
+            if isinstance(driver, Explaining):
+                for way in driver.ways(network, self._host.view):
+                    found.setdefault(way.node.id, []).append((network, way))
+        return found
 
     def _partners(self) -> set[NodeId]:
         """Return the nodes that have endpoints on networks that stand here."""
@@ -337,6 +370,10 @@ class ClusterLink:
             self._network_changes |= {NetworkId(key): None for key in change.gone}
         elif table is mirror.blocks:
             self._file_blocks(change)
+            # Routes go by blocks; an overlay's rows by endpoints alone.
+            for block in (*change.put.values(), *change.gone.values()):
+                network = self._state.networks.get(block.network_id)
+                self._nodes_changed |= network is not None and network.driver != "overlay"
         elif table is mirror.nodes:
             self._nodes_changed = True
             self.paths.notice()

@@ -91,7 +91,7 @@ class Membership:
         """Return what everything that we write is conditional on. Unavailable while we are no member."""
         if not self.is_member:
             raise Unavailable(
-                "this node is not a member of its cluster at the moment",
+                self._mirror.problem or "this node is not a member of its cluster at the moment",
                 remedy="it joins again by itself once the cluster's store answers; see `carrick node ls`",
             )
         return self._records.nodes.expecting(self.node, self.revision)
@@ -115,8 +115,10 @@ class Membership:
             pause = self._random.uniform(0.8, 1.0) * self._ttl_s / 3
             try:
                 await self._keep()
+                self._mirror.note("")
             except Unavailable as error:
                 _log.info("no sign of life to the cluster: %s", error)
+                self._mirror.note(str(error))
                 pause = self._random.uniform(0.5, 1.0) * _RETRY_S
             except (StaleRevision, NotFound) as error:
                 _log.info("the cluster's records of this node changed: %s", error)
@@ -161,6 +163,7 @@ class Membership:
             except NotFound:
                 _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
                 self._lease = None
+        await self._mirror.verify()
         self._lease = await self._records.store.grant(self._ttl_s)
         # A sign from a life before is overwritten: its lease would take it away under us. Who begins its
         # first epoch gives it together with that, so that all others need not hear of it twice.
@@ -204,6 +207,7 @@ class Membership:
             return
         found = await self._records.nodes.get(self.node)
         if found is None:
+            await self._mirror.verify()
             await self._begin_epoch()
             return
         if found.value.state is NodeState.GONE:

@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from ...host.store.contract import Snapshot
 from ...host.store.follow import follow
-from ...model.cluster import RemoteEndpoint
+from ...host.store.typed import Collection
+from ...model.cluster import Block, NodeRecord, RemoteEndpoint, Sign
 from ...model.errors import Unavailable
 from ...model.ids import NetworkId
+from ...model.networks import Network
 from ..clock import Clock
 from .records import ClusterRecords
 from .table import Table, TableChange
@@ -31,26 +34,45 @@ Listener = Callable[[Table[Any], TableChange[Any]], None]
 class Mirror:
     """Run `run` as a task; `ready` returns once everything that all nodes watch has been seen."""
 
-    def __init__(self, records: ClusterRecords, clock: Clock, choose: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        records: ClusterRecords,
+        clock: Clock,
+        choose: random.Random | None = None,
+        make_table: Callable[[Collection[Any]], Table[Any]] = Table,
+    ) -> None:
         self.records = records
         self._clock = clock
         self._random = choose or random.Random()
-        self.nodes = Table(records.nodes)
-        self.alive = Table(records.alive)
-        self.lost = Table(records.lost)
-        self.timers = Table(records.timers)
-        self.networks = Table(records.networks)
-        self.blocks = Table(records.blocks)
+        self._make_table = make_table
+        self.nodes: Table[NodeRecord] = make_table(records.nodes)
+        self.alive: Table[Sign] = make_table(records.alive)
+        self.lost: Table[Sign] = make_table(records.lost)
+        self.timers: Table[Sign] = make_table(records.timers)
+        self.networks: Table[Network] = make_table(records.networks)
+        self.blocks: Table[Block] = make_table(records.blocks)
         self.endpoints: dict[NetworkId, Table[RemoteEndpoint]] = {}
         self._following: dict[NetworkId, asyncio.Task[None]] = {}
         self._listeners: list[Listener] = []
         self._group: asyncio.TaskGroup | None = None
         self._away: dict[str, str] = {}
+        self._unheard = ""
+        self.verify: Callable[[], Awaitable[None]] = _trust
+        """Raises Unavailable if the store is not the cluster's any more. It is asked before what the store
+        has no more is dropped here: an etcd that has lost its data must not have everybody forget theirs."""
 
     @property
     def problem(self) -> str:
-        """Return why the store cannot be watched now, "" if it can."""
-        return next(iter(self._away.values()), "")
+        """Return why the store cannot be reached now, "" if it can."""
+        return self._unheard or next(iter(self._away.values()), "")
+
+    def note(self, problem: str) -> None:
+        """Note whether the store answered whoever asked it last; a watch that is broken only waits."""
+        if problem and not self._unheard:
+            _log.warning("the cluster's store does not answer: %s", problem)
+        elif self._unheard and not problem:
+            _log.info("the cluster's store answers again")
+        self._unheard = problem
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -74,7 +96,7 @@ class Mirror:
     def want_endpoints(self, network_id: NetworkId) -> Table[RemoteEndpoint]:
         """Watch a network's endpoints from now on; return their table, which may still be empty."""
         if network_id not in self.endpoints:
-            self.endpoints[network_id] = Table(self.records.endpoints_on(network_id))
+            self.endpoints[network_id] = self._make_table(self.records.endpoints_on(network_id))
             self._start(network_id)
         return self.endpoints[network_id]
 
@@ -100,6 +122,8 @@ class Mirror:
             try:
                 async with follow(self.records.store, table.prefix) as updates:
                     async for update in updates:
+                        if isinstance(update, Snapshot):
+                            await self.verify()
                         pause = _FIRST_PAUSE_S
                         if self._away.pop(table.prefix, None):
                             _log.info("watching %s again", table.prefix)
@@ -118,6 +142,10 @@ class Mirror:
     def _tell(self, table: Table[Any], change: TableChange[Any]) -> None:
         for listener in self._listeners:
             listener(table, change)
+
+
+async def _trust() -> None:
+    """Nobody has said which cluster it is."""
 
 
 async def patiently(

@@ -50,6 +50,8 @@ class Publisher:
         self._desired = desired
         self._random = choose or random.Random()
         self._actual = dict(published) if published is not None else None
+        # The networks that may hold something of us; None where it may be any of them.
+        self._touched = _networks_of(published) if published is not None else None
         self._changed = asyncio.Event()
         self._changed.set()
         self._settled = asyncio.Event()
@@ -62,6 +64,7 @@ class Publisher:
     def start_again(self) -> None:
         """What the store holds of us is not certain any more."""
         self._actual = None
+        self._touched = None
         self.notice()
 
     async def settled(self) -> None:
@@ -99,6 +102,7 @@ class Publisher:
             self._actual = await self._read_own()
         actual = self._actual
         desired = dict(self._desired())
+        self._touched = _networks_of(actual) | _networks_of(desired)
         put, gone = difference(desired, actual)
         first_on = {item.network_id for item in put.values()} - {item.network_id for item in actual.values()}
         changes: list[Change] = [self._records.endpoints.putting(key, item) for key, item in put.items()]
@@ -120,12 +124,18 @@ class Publisher:
 
     async def _read_own(self) -> dict[str, RemoteEndpoint]:
         found: dict[str, RemoteEndpoint] = {}
-        networks = {NetworkId(key) for key in self._mirror.networks.live()}
-        networks |= {item.network_id for item in self._desired().values()}
+        networks = self._touched
+        if networks is None:
+            networks = {NetworkId(key) for key in self._mirror.networks.live()}
+        networks = networks | _networks_of(self._desired())
         for network_id in sorted(networks):
             listing = await self._records.endpoints.list(f"{network_id}/{self._membership.node}/")
             found |= {key: item.value for key, item in listing.records.items()}
         return found
+
+
+def _networks_of(endpoints: Mapping[str, RemoteEndpoint]) -> set[NetworkId]:
+    return {item.network_id for item in endpoints.values()}
 
 
 def difference(desired: Mapping[str, T], actual: Mapping[str, T]) -> tuple[dict[str, T], list[str]]:

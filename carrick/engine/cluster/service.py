@@ -5,18 +5,23 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...domains.membership import LifeStatus, status_of
+from ...drivers.contract import Way
 from ...host.store.contract import StaleRevision, Store
 from ...model.cluster import BlockState, ClusterSettings, NodeId, NodeRecord, NodeState, Underlay
 from ...model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unavailable
-from ...model.networks import Scope
+from ...model.networks import Network, Scope
+from ...model.steps import WireguardPeerState
 from ..clock import Clock
 from ..state import State
 from ..tasks import TaskOwner
+from .claims import check_same
 from .link import ClusterLink
+from .runtime import ClusterRuntime
 from .values import (
     Admission,
     Admitted,
@@ -96,7 +101,7 @@ class ClusterService:
             return
         if settings != self._link.settings:
             await self._link.adopt_settings(settings)
-        await self._link.attach(self.joining.open_store(settings))
+        await self._attach(settings)
 
     async def start(self) -> None:
         """Run the parts, if this host is in a cluster. The store may come later."""
@@ -109,10 +114,15 @@ class ClusterService:
         ]
         await self.on_member(settings)
 
+    async def _attach(self, settings: ClusterSettings) -> ClusterRuntime:
+        runtime = await self._link.attach(self.joining.open_store(settings))
+        runtime.mirror.verify = partial(check_same, runtime.records, settings)
+        return runtime
+
     async def _enter(self, settings: ClusterSettings) -> ClusterView:
         """Begin the membership that has been prepared; wait until the cluster knows of it."""
         await self._link.adopt_settings(settings)
-        runtime = await self._link.attach(self.joining.open_store(settings))
+        runtime = await self._attach(settings)
         try:
             await self.start()
             async with asyncio.timeout(_JOIN_TIMEOUT_S):
@@ -322,9 +332,25 @@ class ClusterService:
         views = await self.nodes()
         me = self._link.me()
         family = me.underlays[0].version if me.underlays else 4
-        return [self._peer(view, family) for view in views if not view.is_self]
+        await self._link.seal.look()
+        device = self._link.seal.device
+        sealed = {
+            item.peer.public_key: item for item in (device.state.peers if device and device.state else ())
+        }
+        ways = self._link.ways()
+        return [
+            self._peer(view, family, ways.get(view.record.id, []), sealed.get(view.record.wireguard_key))
+            for view in views
+            if not view.is_self
+        ]
 
-    def _peer(self, view: NodeView, family: int) -> PeerView:
+    def _peer(
+        self,
+        view: NodeView,
+        family: int,
+        ways: list[tuple[Network, Way]],
+        sealed: WireguardPeerState | None,
+    ) -> PeerView:
         node, found = view.record, self._link.paths.found
         path = found.get(node.id)
         if node.underlay(family) is None:
@@ -340,8 +366,11 @@ class ClusterService:
         return PeerView(
             node,
             view.status,
-            "vxlan",
-            "the default of overlay networks",
+            ", ".join(dict.fromkeys(way.transport for _, way in ways)) or "none",
+            "; ".join(f"{network.name}: {way.why}" for network, way in ways) or "no network here needs it",
+            encrypted=bool(ways) and all(way.encrypted for _, way in ways),
+            bytes_sent=sealed.sent if sealed else 0,
+            bytes_received=sealed.received if sealed else 0,
             verified_mtu=path.mtu if path else 0,
             rtt_ms=path.rtt_ms if path else None,
             problem=problem,

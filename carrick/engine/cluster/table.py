@@ -98,6 +98,20 @@ class Table(Generic[T]):
                 waiting.set_result(None)
 
     async def _replace(self, snapshot: Snapshot) -> TableChange[T]:
+        fresh, revisions = await self.decode_all(snapshot)
+        before = self._values
+        # At the start there is nothing to compare with.
+        put = {key: value for key, value in fresh.items() if before.get(key) != value} if before else fresh
+        gone = {key: value for key, value in before.items() if key not in fresh}
+        # Views of the dictionary are out there: it is changed, not replaced.
+        for key in gone:
+            del before[key]
+        before.update(put)
+        self._revisions, self.is_loaded = revisions, True
+        return TableChange(put, gone)
+
+    async def decode_all(self, snapshot: Snapshot) -> tuple[dict[str, T], dict[str, int]]:
+        """Return a snapshot's records and their revisions by id; of those that are broken what we have."""
         fresh: dict[str, T] = {}
         revisions: dict[str, int] = {}
         for number, entry in enumerate(snapshot.entries, start=1):
@@ -109,15 +123,7 @@ class Table(Generic[T]):
                 fresh[record_id], revisions[record_id] = value, entry.revision
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        before = self._values
-        put = {key: value for key, value in fresh.items() if before.get(key) != value}
-        gone = {key: value for key, value in before.items() if key not in fresh}
-        # Views of the dictionary are out there: it is changed, not replaced.
-        for key in gone:
-            del before[key]
-        before.update(put)
-        self._revisions, self.is_loaded = revisions, True
-        return TableChange(put, gone)
+        return fresh, revisions
 
     def _take(self, event: Changed | Removed) -> TableChange[T]:
         record_id = self._records.id_of(event.key)

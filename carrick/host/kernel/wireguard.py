@@ -74,8 +74,9 @@ def render_changes(step: SetWireguard, before: WireguardState, private_key: str)
         lines += ["[Peer]", f"PublicKey = {peer.public_key}"]
         if peer.endpoint and peer.endpoint != had.endpoint:
             lines.append(f"Endpoint = {peer.endpoint}")
-        if added := [text for text in peer.allowed if text not in had.allowed]:
-            lines.append(f"AllowedIPs = {', '.join(added)}")
+        if peer.allowed:
+            # All of them, always: a [Peer] section takes away what it does not name, also in `addconf`.
+            lines.append(f"AllowedIPs = {', '.join(peer.allowed)}")
         if peer.keepalive_s != had.keepalive_s:
             lines.append(f"PersistentKeepalive = {peer.keepalive_s or 'off'}")
     return "".join(f"{line}\n" for line in lines)

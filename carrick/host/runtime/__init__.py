@@ -1,4 +1,4 @@
-"""The container runtime: runc under conmon, images by skopeo and umoci, roots on overlayfs.
+"""The container runtime: runc under conmon, images by umoci, roots on overlayfs.
 
 What it offers stands in `api`: the contracts `Runtime`, `ImageStore` and `VolumeStore`, their values
 and errors. `LocalRuntime`, `LocalImageStore` and `LocalVolumeStore` are the real ones:

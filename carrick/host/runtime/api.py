@@ -15,7 +15,7 @@ A container's life, as the engine drives it. Each step may be repeated, and each
     remove      release, and delete its writable layer and logs  (docker rm)
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -486,8 +486,8 @@ class Runtime(Protocol):
         whiteouts (OCI image-spec, layer.md)."""
         ...
 
-    def places(self, container_id: ContainerId, image_id: ImageId) -> LayerPlaces:
-        """Return where a container's layers are, for `inspect`."""
+    def places(self, container_id: ContainerId, image_files: Path) -> LayerPlaces:
+        """Return where a container's layers are, for `inspect`; `image_files` are its image's."""
         ...
 
     async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
@@ -701,7 +701,7 @@ class ImageStore(Protocol):
         """Make an image of `request.base` and a layer over it (`Runtime.layer`), which may be empty."""
         ...
 
-    def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+    def save(self, references: tuple[str, ...]) -> AsyncGenerator[bytes, None]:
         """Yield a docker-archive of the images. Unknown ones raise before the first byte."""
         ...
 

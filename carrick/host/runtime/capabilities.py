@@ -49,7 +49,7 @@ def plan_capabilities(
     and adding some is these alone. What is asked for by name but not available is Denied, what
     only ALL asked for is withheld.
     """
-    adds, drops = _normalised(add), _normalised(drop)
+    adds, drops = _normalised("CapAdd", add), _normalised("CapDrop", drop)
     if privileged:
         wanted = set(ALL_CAPABILITIES)
     elif "ALL" in adds:
@@ -71,13 +71,13 @@ def plan_capabilities(
     )
 
 
-def _normalised(names: Iterable[str]) -> set[str]:
+def _normalised(field: str, names: Iterable[str]) -> set[str]:
     result = set()
     for given in names:
         name = given.upper()
         if name != "ALL":
             name = name if name.startswith("CAP_") else f"CAP_{name}"
             if name not in ALL_CAPABILITIES:
-                raise InvalidRequest(f'invalid capability: "{given}"')
+                raise InvalidRequest(f'invalid {field}: unknown capability: "{name}"')
         result.add(name)
     return result

@@ -229,9 +229,10 @@ def explain_failure(text: str, *, is_exec: bool) -> CarrickError:
             "failed to create task for container: failed to create shim task: "
             f"OCI runtime create failed: {text}: unknown"
         )
-    if "executable file not found" in text or ("exec: " in text and "no such file or directory" in text):
+    is_about_command = "exec: " in text or "chdir to cwd" in text
+    if "executable file not found" in text or (is_about_command and "no such file or directory" in text):
         return CannotStart(message, exit_code=127)
-    if "exec: " in text and ("permission denied" in text or "is a directory" in text):
+    if is_about_command and ("permission denied" in text or "directory" in text):
         return CannotStart(message, exit_code=126)
     if "not a directory" in text:
         return CannotStart(

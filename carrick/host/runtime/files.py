@@ -132,7 +132,7 @@ class ContainerFiles:
         async with self._root(container_id, pid) as root:
             if pid is None:
                 mounts = self._read_record(container_id).mounts
-                if (found := _covering_mount(mounts, path)) is not None:
+                if (found := covering_mount(mounts, path)) is not None:
                     inner = "/" + path[len(found.destination.rstrip("/")) :].lstrip("/")
                     if Path(found.source).is_dir():
                         descriptor = os.open(found.source, os.O_PATH | os.O_DIRECTORY)
@@ -184,8 +184,8 @@ class ContainerFiles:
             finally:
                 os.close(descriptor)
 
-    async def export(self, container_id: ContainerId) -> AsyncIterator[bytes]:
-        """Pack the whole root, without what is mounted into it."""
+    async def export(self, container_id: ContainerId, hidden: tuple[str, ...]) -> AsyncIterator[bytes]:
+        """Pack the whole root, without what is mounted into it, and without the paths `hidden`."""
         root, is_new = await self._mount(container_id)
         self._users[container_id] = self._users.get(container_id, 0) + 1
         if is_new:
@@ -193,7 +193,9 @@ class ContainerFiles:
         descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
         try:
             names = sorted(entry.name for entry in root.iterdir())
-            async for chunk in _tar(descriptor, ["--one-file-system", "--", *names]):
+            excluded = [f"--exclude={path}" for path in hidden]
+            options = ["--one-file-system", "--anchored", "--no-wildcards", *excluded]
+            async for chunk in _tar(descriptor, [*options, "--", *names]):
                 yield chunk
         finally:
             os.close(descriptor)
@@ -216,7 +218,7 @@ class ContainerFiles:
     ) -> None:
         """Unpack an archive into a directory."""
         clean, _ = clean_path(path)
-        mount = _covering_mount(self._read_record(container_id).mounts, clean)
+        mount = covering_mount(self._read_record(container_id).mounts, clean)
         if mount is not None and not mount.read_write:
             raise Denied("mounted volume is marked read-only")
         async with self._view(container_id, pid, clean) as view:
@@ -252,7 +254,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _covering_mount(mounts: tuple[MountPoint, ...], path: str) -> MountPoint | None:
+def covering_mount(mounts: tuple[MountPoint, ...], path: str) -> MountPoint | None:
     """Return the innermost bind or volume that a path lies in."""
     covering = [
         point
@@ -272,6 +274,7 @@ def _not_found(path: str, container_id: ContainerId) -> NotFound:
 
 
 def _stat(view: _View, container_id: ContainerId, given: str, clean: str) -> PathStat:
+    _, insists = clean_path(given)
     follow = given.endswith(("/", "/.")) and clean != "/"
     flags = os.O_PATH | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -285,10 +288,12 @@ def _stat(view: _View, container_id: ContainerId, given: str, clean: str) -> Pat
         link = os.readlink("", dir_fd=descriptor) if stat.S_ISLNK(status.st_mode) else ""
     finally:
         os.close(descriptor)
+    if follow and not stat.S_ISDIR(status.st_mode):
+        raise InvalidRequest(f"{given} is not a directory in container {container_id}")
     if link and not link.startswith("/"):
         link = posixpath.normpath(posixpath.join(posixpath.dirname(clean), link))
     return PathStat(
-        name=posixpath.basename(clean) or "/",
+        name="." if insists and clean != "/" else posixpath.basename(clean) or "/",
         size=status.st_size,
         mode=go_file_mode(status.st_mode),
         mtime=datetime.fromtimestamp(status.st_mtime, tz=UTC),

@@ -7,7 +7,7 @@ archives. Looking an image up starts no program.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +29,8 @@ from .api import (
     RemoteImage,
     SearchResult,
 )
-from .downloads import BlobDownloads
 from .blobs import link_or_copy
+from .downloads import BlobDownloads
 from .imagefiles import ImageFiles
 from .imageindex import plan_removal
 from .imports import fetch_archive
@@ -373,7 +373,7 @@ class LocalImageStore:
 
     # --- giving out
 
-    async def save(self, references: tuple[str, ...]) -> AsyncIterator[bytes]:
+    async def save(self, references: tuple[str, ...]) -> AsyncGenerator[bytes, None]:
         """Yield a docker-archive."""
         wanted: dict[ImageId, set[str]] = {}
         for reference in references:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 from .processes import readable
@@ -22,7 +22,7 @@ _OPAQUE = ".wh..wh..opq"
 _CAPABILITIES = "security.capability"
 
 
-async def stream_layer(upper: Path) -> AsyncIterator[bytes]:
+async def stream_layer(upper: Path) -> AsyncGenerator[bytes, None]:
     """Yield the archive of a writable layer."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -45,7 +45,10 @@ async def stream_layer(upper: Path) -> AsyncIterator[bytes]:
 
 
 def _pack(upper: Path, writing: int) -> None:
-    with os.fdopen(writing, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+    with (
+        os.fdopen(writing, "wb") as pipe,
+        tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
         for member, path in _members(archive, upper, ""):
             if path is None:
                 archive.addfile(member)
@@ -64,14 +67,14 @@ def _members(
             if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 yield _marker(f"{prefix}{_WHITEOUT}{path.name}", status), None
                 continue
+            if stat.S_ISSOCK(status.st_mode):
+                continue  # No archive has those.
             member = archive.gettarinfo(str(path), arcname=f"{prefix}{path.name}")
         except FileNotFoundError:
             continue  # Removed while we looked, in a container that is not paused.
-        if member is None:
-            continue  # A socket: no archive has those.
         with contextlib.suppress(OSError):
             value = os.getxattr(path, _CAPABILITIES, follow_symlinks=False)
-            member.pax_headers[f"SCHILY.xattr.{_CAPABILITIES}"] = value.decode("utf-8", "surrogateescape")
+            member.pax_headers = {f"SCHILY.xattr.{_CAPABILITIES}": value.decode("utf-8", "surrogateescape")}
         member.uname = member.gname = ""
         yield member, path if member.isreg() else None
         if member.isdir():

@@ -79,7 +79,7 @@ class LocalRuntime:
     """Containers by runc under conmon, in the two directories of `layout`.
 
     `cgroup_parent` is an absolute cgroup path of this daemon's alone. `lower_dir` gives an image's
-    unpacked files (`ImageStore.lower_dir`), `image_place` where they are without unpacking them.
+    unpacked files (`ImageStore.lower_dir`).
     """
 
     def __init__(
@@ -87,14 +87,12 @@ class LocalRuntime:
         layout: Layout,
         lower_dir: Callable[[ImageId], Awaitable[Path]],
         *,
-        image_place: Callable[[ImageId], Path],
         cgroup_parent: str,
         programs: Programs | None = None,
         seccomp_profile: Path | None = Path("/usr/share/containers/seccomp.json"),
     ) -> None:
         self._layout = layout
         self._lower_dir = lower_dir
-        self._image_place = image_place
         self._cgroup_parent = "/" + cgroup_parent.strip("/")
         programs = programs or Programs()
         self._runc = runc.Runc(programs.runc, layout.runc)
@@ -479,7 +477,9 @@ class LocalRuntime:
 
     async def export(self, container_id: ContainerId) -> AsyncIterator[bytes]:
         """Yield the whole root as a tar archive."""
-        async for chunk in self._files.export(container_id):
+        lower = await self._lower_dir(self._read_record(container_id).image_id)
+        hidden = rootfs.own_mount_points(lower, self._layout.of(container_id).upper)
+        async for chunk in self._files.export(container_id, hidden):
             yield chunk
 
     async def layer(self, container_id: ContainerId) -> AsyncIterator[bytes]:
@@ -489,11 +489,10 @@ class LocalRuntime:
             async for chunk in parts:
                 yield chunk
 
-    def places(self, container_id: ContainerId, image_id: ImageId) -> LayerPlaces:
+    def places(self, container_id: ContainerId, image_files: Path) -> LayerPlaces:
         """Return the directories of the root."""
         paths = self._layout.of(container_id)
-        lower = (self._image_place(image_id), self._layout.filler)
-        return LayerPlaces(lower, paths.upper, paths.work, paths.root)
+        return LayerPlaces((image_files, self._layout.filler), paths.upper, paths.work, paths.root)
 
     async def stat_path(self, container_id: ContainerId, path: str) -> PathStat:
         """Look at a path."""

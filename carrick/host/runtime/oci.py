@@ -377,6 +377,8 @@ def _apply_change(config: ImageConfig, keyword: str, rest: str) -> ImageConfig:
         case "VOLUME":
             paths = _json_list(rest) or tuple(rest.split())
             return replace(config, volumes=tuple(sorted({*config.volumes, *paths})))
+        case "ONBUILD":
+            return replace(config, on_build=(*config.on_build, rest))
         case "STOPSIGNAL":
             return replace(config, stop_signal=rest)
         case "HEALTHCHECK":

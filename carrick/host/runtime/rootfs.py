@@ -26,6 +26,7 @@ _FILLER_FILES = (
     "sbin/docker-init",
     ".dockerenv",
 )
+_FILLER_OF_OURS = ("dev/mqueue", "sbin/docker-init", "sbin")
 _OPAQUE = "trusted.overlay.opaque"
 
 
@@ -45,6 +46,15 @@ def make_filler(filler: Path) -> None:
         (unfinished / name).touch(mode=0o755)
     (unfinished / "etc/mtab").symlink_to("/proc/mounts")
     unfinished.rename(filler)
+
+
+def own_mount_points(lower: Path, upper: Path) -> tuple[str, ...]:
+    """Return the mount points that neither the image nor the container has, nor would have in Docker."""
+    return tuple(
+        path
+        for path in _FILLER_OF_OURS
+        if not os.path.lexists(lower / path) and not os.path.lexists(upper / path)
+    )
 
 
 def make_layer(paths: ContainerPaths, lower: Path) -> None:

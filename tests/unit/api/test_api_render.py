@@ -253,8 +253,18 @@ def test_images() -> None:
     image = Image(ImageId("sha256:1"), repo_tags=("a:b",), size=5)
     assert "VirtualSize" not in render_image_entry(image, (1, 44))
     assert render_image_entry(image, (1, 43))["VirtualSize"] == 5
-    steps = (ImageHistory(created_by="new"), ImageHistory(created_by="old"))
-    assert [step["Id"] for step in render_history(image, steps)] == ["sha256:1", "<missing>"]
+    steps = [ImageHistory(created_by=text) for text in ("new", "base", "old")]
+    base = Image(ImageId("sha256:0"), repo_tags=("base:1",))
+    shown = render_history([image, base], steps)
+    assert [step["Id"] for step in shown] == ["sha256:1", "sha256:0", "<missing>"]
+    assert [step["Tags"] for step in shown] == [["a:b"], ["base:1"], None]
+
+
+def test_images_without_a_name() -> None:
+    image = Image(ImageId("sha256:1"))
+    old, new = render_image_entry(image, (1, 42)), render_image_entry(image, (1, 43))
+    assert (old["RepoTags"], old["RepoDigests"]) == (["<none>:<none>"], ["<none>@<none>"])
+    assert (new["RepoTags"], new["RepoDigests"]) == ([], [])
 
 
 def test_progress_bars() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from carrick.engine.cluster.homes import Home, Kept
+from carrick.engine.cluster.records import META, ClusterRecords
 from carrick.engine.engine import CarrickEngine
 from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
-from carrick.model.cluster import ClusterSettings, NodeId
+from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId
 from carrick.model.containers import ContainerConfig, HostConfig
 from carrick.model.errors import Conflict, Denied
 from carrick.model.networks import EndpointSettings, PoolConfig
@@ -45,6 +46,7 @@ class Host:
             home = Home(self.machine.config.state_dir / "cluster")
             home.make()
             home.write(Kept(settings))
+            await ClusterRecords(self.wire).meta.put(META, ClusterMeta("c1", "", 0), expecting=None)
             await self.engine.link.adopt_settings(settings)
             await self.engine.link.attach(self.wire)
             await self.engine.cluster.start()

@@ -1,5 +1,6 @@
 """Docker's list filters, restart policies and signals, on records alone."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -62,12 +63,12 @@ def test_predefined_networks_never_dangle() -> None:
     [
         ({"colour": ("red",)}, "invalid filter 'colour'"),
         ({"dangling": ("true", "false")}, 'more than one value for filter key "dangling"'),
-        ({"dangling": ("perhaps",)}, "invalid filter 'dangling=perhaps'"),
+        ({"dangling": ("perhaps",)}, "invalid filter 'dangling=[perhaps]'"),
         ({"type": ("odd",)}, "invalid filter 'type=odd'"),
     ],
 )
 def test_bad_filters_are_named(given: dict[str, tuple[str, ...]], words: str) -> None:
-    with pytest.raises(InvalidRequest, match=words):
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
         filters.network_matches(NET, given, is_used=False)
 
 

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -287,11 +288,108 @@ def test_saved_archive_can_be_read_again(tmp_path: Path) -> None:
     saved = archives.SavedImage("cc", ((layer.hex, layer.hex),), ("a:1", "b:2"))
     target = tmp_path / "out.tar"
     archives.write_docker_archive(target, blobs, [saved, replace(saved, tags=())])
-    found = archives.inspect_archive(target)
-    assert found.kind is archives.ArchiveKind.DOCKER
-    assert found.names == (("a:1", "b:2"), ())
+    assert archives.kind_of_archive(target) is archives.ArchiveKind.DOCKER
     with tarfile.open(target) as archive:
         assert archive.getnames() == [f"{layer.hex}.tar", "cc.json", "manifest.json"]
+
+
+def docker_archive(target: Path, files: dict[str, bytes], links: dict[str, tuple[bytes, str]]) -> None:
+    with tarfile.open(target, "w:gz") as archive:
+        for name, (kind, place) in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, place
+            archive.addfile(member)
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def two_images(layer: bytes, *diff_ids: str) -> dict[str, bytes]:
+    """What Docker 20.10 saves of two images that share a layer."""
+    config = msgspec.json.encode({"rootfs": {"type": "layers", "diff_ids": diff_ids}})
+    entries = [
+        {"Config": "c.json", "RepoTags": ["a:1"], "Layers": ["one/layer.tar"] * len(diff_ids)},
+        {"Config": "./c.json", "RepoTags": None, "Layers": ["two/layer.tar"] * len(diff_ids)},
+    ]
+    return {"one/layer.tar": layer, "c.json": config, "manifest.json": msgspec.json.encode(entries)}
+
+
+def test_images_of_an_archive_may_share_layers(tmp_path: Path) -> None:
+    layer = b"layer" * 1000
+    digest = oci.digest_of(layer)
+    for number, link in enumerate(
+        [(tarfile.SYMTYPE, "../one/layer.tar"), (tarfile.LNKTYPE, "one/layer.tar")]
+    ):
+        source = tmp_path / f"{number}.tar.gz"
+        docker_archive(source, two_images(layer, digest), {"two/layer.tar": link})
+        blobs = tmp_path / f"blobs{number}"
+        first, second = archives.extract_docker_images(source, blobs)
+        assert (first[1], second[1]) == (("a:1",), ())
+        manifest = oci.parse_manifest(second[0])
+        assert [(item.digest, item.size) for item in manifest.layers] == [(digest, len(layer))]
+        assert (blobs / manifest.layers[0].hex).read_bytes() == layer
+        assert (blobs / manifest.config.hex).exists()
+
+
+@pytest.mark.parametrize(
+    ("links", "diff_ids", "words"),
+    [
+        ({}, [oci.digest_of(b"x")], "names two/layer.tar, but does not hold it"),
+        ({"two/layer.tar": (tarfile.SYMTYPE, "layer.tar")}, [oci.digest_of(b"x")], "does not hold it"),
+        ({"two/layer.tar": (tarfile.SYMTYPE, "../../one/layer.tar")}, [oci.digest_of(b"x")], "not hold"),
+        ({}, [DIGEST], "invalid diffID for layer 0: expected .sha256:abab"),
+        ({}, [], "names two/layer.tar|layers length mismatch"),
+    ],
+)
+def test_archives_that_do_not_hold_what_they_promise(
+    tmp_path: Path, links: dict[str, tuple[bytes, str]], diff_ids: list[str], words: str
+) -> None:
+    files = two_images(b"x", *diff_ids)
+    if not diff_ids:
+        files["manifest.json"] = files["manifest.json"].replace(b"[]", b'["one/layer.tar"]')
+    docker_archive(tmp_path / "a.tar", files, links)
+    with pytest.raises(InvalidRequest, match=words):
+        archives.extract_docker_images(tmp_path / "a.tar", tmp_path / "blobs")
+
+
+def test_an_image_made_of_another() -> None:
+    base = msgspec.json.encode(
+        {
+            "architecture": "arm64",
+            "variant": "v8",
+            "history": [{"created_by": "one"}, {"created_by": "two", "empty_layer": True}],
+            "rootfs": {"type": "layers", "diff_ids": [DIGEST]},
+        }
+    )
+    other = "sha256:" + "cd" * 32
+    new = oci.NewImage(
+        architecture="amd64",
+        diff_id=other,
+        created=datetime(2024, 1, 2, tzinfo=UTC),
+        author="me",
+        created_by="sh -c x",
+        config=ImageConfig(labels={"a": "b"}, stop_signal="SIGINT", volumes=("/v",)),
+        container="c1",
+        container_config=ImageConfig(cmd=("sh",)),
+        base=base,
+        builder="1",
+    )
+    made = oci.parse_image(oci.render_image(new), [1, 2])
+    assert (made.architecture, made.variant, made.layers) == ("arm64", "v8", (DIGEST, other))
+    assert [(step.created_by, step.size) for step in made.history] == [("one", 1), ("two", 0), ("sh -c x", 2)]
+    assert (made.author, made.history[2].author, made.builder, made.container) == ("me", "me", "1", "c1")
+    assert made.config == new.config and made.container_config == new.container_config
+    nothing = oci.parse_image(oci.render_image(replace(new, diff_id="")), [1])
+    assert nothing.layers == (DIGEST,) and nothing.history[2].empty_layer
+
+
+def test_when_an_image_was_named() -> None:
+    moment = datetime(2024, 1, 2, tzinfo=UTC)
+    index = index_of(image(1, "a:latest")).tag(image(1).image.id, "b:1", moment)
+    again = index.add(image(1), ["c:1"])
+    assert again.find("a").image.tagged_at == moment
+    assert index_of(image(1)).add(image(1), ["a:1"]).find("a:1").image.tagged_at is None
 
 
 def test_progress_of_an_extraction() -> None:

@@ -180,7 +180,7 @@ def test_limits_above_the_daemons_own_are_cut_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("host", "error", "words"),
     [
-        (HostConfig(cap_add=("NOPE",)), InvalidRequest, 'invalid capability: "NOPE"'),
+        (HostConfig(cap_add=("NOPE",)), InvalidRequest, 'invalid CapAdd: unknown capability: "CAP_NOPE"'),
         (HostConfig(cap_add=("SYS_RESOURCE",)), Denied, "CAP_SYS_RESOURCE"),
         (HostConfig(ulimits=(Ulimit("x", 1, 1),)), InvalidRequest, "invalid ulimit type: x"),
         (HostConfig(ulimits=(Ulimit("core", 2, 1),)), InvalidRequest, "soft limit must be less"),

@@ -64,7 +64,7 @@ CONFIG = Object(
         "Shell": maybe(TEXTS),
     },
 )
-IMAGE_CONFIG = Object("ImageConfig", CONFIG.fields)
+IMAGE_CONFIG = Object("ImageConfig", {**CONFIG.fields, "Labels": Null(TEXT_MAP)})
 
 BINDING = Object("PortBinding", {"HostIp": TEXT, "HostPort": TEXT})
 PORT_MAP = Map(Array(BINDING))
@@ -135,7 +135,7 @@ MOUNT = Object(
         "Source": maybe(TEXT),
         "Target": TEXT,
         "ReadOnly": maybe(FLAG),
-        "Consistency": asked(TEXT),
+        "Consistency": maybe(TEXT),
         "BindOptions": maybe(_BIND_OPTIONS),
         "VolumeOptions": maybe(_VOLUME_OPTIONS),
         "TmpfsOptions": maybe(_TMPFS_OPTIONS),

@@ -12,6 +12,7 @@ from ..parse.fields import Fields
 from ..render.times import render_time
 from ..routing import Kind, Route
 from ..streams import begin
+from .images import join_reference
 
 
 def routes() -> tuple[Route, ...]:
@@ -115,7 +116,7 @@ async def commit(call: Call) -> web.StreamResponse:
     changes += tuple(line for text in call.query_all("changes") for line in text.splitlines() if line.strip())
     identifier = await call.engine.images.commit(
         container,
-        f"{repository}:{tag}" if repository and tag else repository,
+        join_reference(repository, tag) if repository else "",
         author=call.query("author"),
         comment=call.query("comment"),
         changes=changes,

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
 from aiohttp import web
 
 from ....host.runtime.api import Progress, ProgressCallback, RegistryAuth
-from ....model.errors import InvalidRequest
+from ....model.errors import InvalidRequest, NotFound
 from ..call import Call, encode
 from ..parse.fields import Fields
 from ..render.images import (
@@ -49,13 +50,17 @@ async def list_images(call: Call) -> web.StreamResponse:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    return call.json(render_image(await call.engine.images.get(call.parameter("name")), call.version))
+    image = await call.engine.images.get(call.parameter("name"))
+    return call.json(render_image(image, call.version, await call.engine.images.place(image.id)))
 
 
 async def history(call: Call) -> web.StreamResponse:
     name = call.parameter("name")
-    image = await call.engine.images.get(name)
-    return call.json(render_history(image, await call.engine.images.history(name)))
+    images = [await call.engine.images.get(name)]
+    with suppress(NotFound):
+        while parent := images[-1].parent:
+            images.append(await call.engine.images.get(parent))
+    return call.json(render_history(images, await call.engine.images.history(images[0].id)))
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -68,9 +73,12 @@ async def create(call: Call) -> web.StreamResponse:
 
 
 def join_reference(name: str, tag: str) -> str:
-    """Return `name:tag`, or `name@digest` where the tag is a digest."""
+    """Return `name:tag`, or `name@digest` where the tag is a digest. A tag in the name gives way."""
     if not tag:
         return name
+    name = name.partition("@")[0]
+    if ":" in name.rpartition("/")[2]:
+        name = name.rpartition(":")[0]
     return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
 
 

@@ -116,7 +116,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     if "image" in kinds:
         images = await call.engine.images.list(all=True, filters={})
         used = Counter(view.record.image_id for view in containers)
-        document["LayersSize"] = sum(image.size for image in images)
+        document["LayersSize"] = await call.engine.images.bytes_on_disk()
         document["Images"] = [render_image_entry(image, call.version, used[image.id]) for image in images]
     if "container" in kinds:
         entries = []

@@ -17,7 +17,7 @@ from .fields import Fields
 from .mounts import parse_mount
 from .ports import parse_port_bindings
 from .query import quoted
-from .units import parse_decimal_size
+from .units import parse_size
 
 _IGNORED = (
     "BlkioWeightDevice",
@@ -27,7 +27,6 @@ _IGNORED = (
     "BlkioDeviceWriteIOps",
     "CpuRealtimePeriod",
     "CpuRealtimeRuntime",
-    "VolumeDriver",
 )
 """Fields that Docker honours and we do not: a person who sets one is told."""
 
@@ -54,6 +53,9 @@ _NULLABLE = (
     "VolumesFrom",
 )
 """Lists and maps that `inspect` shows as null unless they were given."""
+
+_ROTATION = {"local": (20 * 1024**2, "5")}
+"""How large a log driver's files get, and how many there are, unless its options say so."""
 
 _RUNTIMES = frozenset(("", "runc", "io.containerd.runc.v2"))
 _MINIMUM_MEMORY = 6 * 1024 * 1024
@@ -111,6 +113,8 @@ def parse_host_config(body: Fields) -> HostConfig:
         readonly_paths=read_only_paths,
         annotations=body.text_map("Annotations"),
         container_id_file=body.text("ContainerIDFile"),
+        volume_driver=body.text("VolumeDriver"),
+        isolation=body.text("Isolation"),
         console_size=(rows, columns),
         given_empty=given_empty if restart.text("Name") else (*given_empty, "RestartPolicy"),
     )
@@ -125,11 +129,7 @@ def _with_defaults(resources: Resources) -> Resources:
 
 def unhonoured(body: Fields) -> tuple[str, ...]:
     """Return warnings for limits and options that are accepted and have no effect."""
-    warnings = [
-        f"{name} is not supported and was ignored."
-        for name in _IGNORED
-        if body.raw(name) and (name, body.raw(name)) != ("VolumeDriver", "local")
-    ]
+    warnings = [f"{name} is not supported and was ignored." for name in _IGNORED if body.raw(name)]
     if body.flag("OomKillDisable") and body.integer("Memory") <= 0:
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, "
@@ -213,14 +213,16 @@ def parse_restart_policy(body: Fields) -> RestartPolicy:
 
 
 def parse_log_config(body: Fields) -> LogConfig:
-    """Translate a LogConfig; sizes are decimal (`10m` is ten million bytes), as in Docker."""
+    """Translate a LogConfig; as in Docker, `10m` is ten million bytes, but 10 MiB to `local`."""
     options = body.text_map("Config")
     driver = body.text("Type") or "json-file"
+    default_size, default_files = _ROTATION.get(driver, (0, "1"))
     try:
-        max_size = parse_decimal_size(options["max-size"]) if "max-size" in options else 0
+        kilo = 1024 if driver == "local" else 1000
+        max_size = parse_size(options["max-size"], kilo) if "max-size" in options else default_size
     except ValueError as error:
         raise InvalidRequest(f'invalid value for "max-size": {error}') from error
-    files = options.get("max-file", "1")
+    files = options.get("max-file", default_files)
     if not files.isascii() or not files.isdigit() or int(files[:9]) < 1:
         raise InvalidRequest("max-file cannot be less than 1")
     return LogConfig(driver, max_size, int(files[:9]), options)

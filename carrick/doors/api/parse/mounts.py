@@ -1,6 +1,7 @@
 """HostConfig.Mounts: what `--mount` asks for, checked as Docker checks it before it looks at the host."""
 
 import posixpath
+from dataclasses import replace
 
 from ....model.containers import Mount, MountType
 from ....model.errors import InvalidRequest
@@ -34,10 +35,12 @@ def parse_mount(body: Fields) -> Mount:
         if other is not mount_type and body.has(options):
             raise _invalid(kind, f"field {options} must not be specified")
     if mount_type is MountType.BIND:
-        return _bind(body, kind, source, target)
-    if mount_type is MountType.VOLUME:
-        return _volume(body, kind, source, target)
-    return _tmpfs(body, kind, source, target)
+        mount = _bind(body, kind, source, target)
+    elif mount_type is MountType.VOLUME:
+        mount = _volume(body, kind, source, target)
+    else:
+        mount = _tmpfs(body, kind, source, target)
+    return replace(mount, consistency=body.text("Consistency"))
 
 
 def _bind(body: Fields, kind: str, source: str, target: str) -> Mount:

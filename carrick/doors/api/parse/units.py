@@ -5,16 +5,16 @@ import re
 from ....model.errors import InvalidRequest
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?([kKmMgGtTpP]?)[iI]?[bB]?")
-_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
+_PREFIXES = ("", "k", "m", "g", "t", "p")
 NANOSECONDS = 10**9
 
 
-def parse_decimal_size(text: str) -> int:
-    """Return bytes of `10m` with k = 1000, as Docker's log options count. ValueError if it is none."""
+def parse_size(text: str, kilo: int = 1000) -> int:
+    """Return bytes of `10m`, with k = 1000 or 1024. ValueError if it is none."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or len(text) > 32:
         raise ValueError(f"invalid size: '{text}'")
-    return int(float(match[1]) * _DECIMAL[match[2].lower()])
+    return int(float(match[1]) * kilo ** _PREFIXES.index(match[2].lower()))
 
 
 def seconds_of(nanoseconds: int, name: str) -> float:

@@ -41,6 +41,7 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
     # Docker makes these files for the first start, also for one that fails.
     started = _was_tried(view)
     files = view.files if started else {}
+    has_log = record.host_config.log_config.driver == "json-file"
     document: Json = {
         "Id": record.id,
         "Created": render_time(record.created),
@@ -51,7 +52,7 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
         "ResolvConfPath": files.get("resolv.conf", ""),
         "HostnamePath": files.get("hostname", ""),
         "HostsPath": files.get("hosts", ""),
-        "LogPath": view.log_path if started else "",
+        "LogPath": view.log_path if started and has_log else "",
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
         "Driver": "overlay2",
@@ -61,7 +62,7 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
         "AppArmorProfile": "",
         "ExecIDs": list(view.exec_ids) or None,
         "HostConfig": render_host_config(record.host_config, version, record.name),
-        "GraphDriver": {"Data": {"ID": record.id}, "Name": "overlay2"},
+        "GraphDriver": {"Data": _render_layers(view), "Name": "overlay2"},
     }
     if size is not None:
         document["SizeRw"] = size.writable
@@ -70,6 +71,18 @@ def render_container(view: ContainerView, version: ApiVersion, size: LayerSize |
         "Mounts": render_mounts(view),
         "Config": render_config(record.config),
         "NetworkSettings": render_network_settings(view, version),
+    }
+
+
+def _render_layers(view: ContainerView) -> Json:
+    if view.layers is None:
+        return {"ID": view.record.id}
+    return {
+        "ID": view.record.id,
+        "LowerDir": ":".join(map(str, view.layers.lower)),
+        "MergedDir": str(view.layers.merged),
+        "UpperDir": str(view.layers.upper),
+        "WorkDir": str(view.layers.work),
     }
 
 

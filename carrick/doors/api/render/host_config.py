@@ -87,7 +87,7 @@ def render_config(config: ContainerConfig) -> Json:
 
 def render_image_config(config: ImageConfig) -> Json:
     """Return an image's Config: the same shape, without what only containers have."""
-    return render_config(
+    document = render_config(
         ContainerConfig(
             env=config.env,
             cmd=config.cmd,
@@ -103,6 +103,7 @@ def render_image_config(config: ImageConfig) -> Json:
             shell=config.shell,
         )
     )
+    return document | {"Labels": config.labels or None}
 
 
 def render_healthcheck(check: Healthcheck) -> Json:
@@ -150,7 +151,7 @@ def render_host_config(config: HostConfig, version: ApiVersion = MAX_VERSION, na
             "MaximumRetryCount": config.restart_policy.maximum_retries,
         },
         "AutoRemove": config.auto_remove,
-        "VolumeDriver": "",
+        "VolumeDriver": config.volume_driver,
         "VolumesFrom": listed("VolumesFrom", config.volumes_from),
         "ConsoleSize": list(config.console_size),
     }
@@ -185,7 +186,7 @@ def render_host_config(config: HostConfig, version: ApiVersion = MAX_VERSION, na
     if config.sysctls:
         document["Sysctls"] = config.sysctls
     document["Runtime"] = "runc"
-    document["Isolation"] = ""
+    document["Isolation"] = config.isolation
     document |= _render_resources(config, version)
     if config.mounts:
         document["Mounts"] = [_render_mount(mount) for mount in config.mounts]
@@ -272,6 +273,8 @@ def _render_mount(mount: Mount) -> Json:
     document["Target"] = mount.target
     if mount.read_only:
         document["ReadOnly"] = True
+    if mount.consistency:
+        document["Consistency"] = mount.consistency
     if mount.type is MountType.BIND:
         options = {
             "Propagation": mount.propagation,

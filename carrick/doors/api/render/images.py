@@ -1,6 +1,8 @@
 """Images: list, inspect, history, removals; and the progress that pull and load stream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
+from pathlib import Path
 
 from ....host.runtime.api import (
     ImageRemoval,
@@ -15,21 +17,25 @@ from ..errors import ErrorReply
 from ..routing import ApiVersion
 from . import Json
 from .host_config import render_image_config
-from .times import ZERO, render_time, unix
+from .times import render_time, unix
 
+_NO_PLACEHOLDER: ApiVersion = (1, 43)
 _NO_VIRTUAL_SIZE: ApiVersion = (1, 44)
 
 
 def render_image_entry(image: Image, version: ApiVersion, containers: int = -1) -> Json:
     """Return an entry of the list; `containers` -1 is Docker's "not counted"."""
+    tags, digests = list(image.repo_tags), list(image.repo_digests)
+    if version < _NO_PLACEHOLDER and not tags and not digests:
+        tags, digests = ["<none>:<none>"], ["<none>@<none>"]
     document: Json = {
         "Containers": containers,
         "Created": unix(image.created),
         "Id": image.id,
         "Labels": image.config.labels or None,
-        "ParentId": "",
-        "RepoDigests": list(image.repo_digests),
-        "RepoTags": list(image.repo_tags),
+        "ParentId": image.parent,
+        "RepoDigests": digests,
+        "RepoTags": tags,
         "SharedSize": -1 if containers < 0 else 0,
         "Size": image.size,
     }
@@ -38,20 +44,20 @@ def render_image_entry(image: Image, version: ApiVersion, containers: int = -1) 
     return document
 
 
-def render_image(image: Image, version: ApiVersion) -> Json:
-    """Return what `image inspect` shows."""
+def render_image(image: Image, version: ApiVersion, place: Path) -> Json:
+    """Return what `image inspect` shows; `place` is where its files are."""
     document: Json = {
         "Id": image.id,
         "RepoTags": list(image.repo_tags),
         "RepoDigests": list(image.repo_digests),
-        "Parent": "",
+        "Parent": image.parent,
         "Comment": image.comment,
         "Created": render_time(image.created),
         # Docker dropped these two with 1.45. docker-compose 1 speaks the newest version all the same, and
         # recreates no container without them.
-        "Container": "",
-        "ContainerConfig": render_image_config(image.config),
-        "DockerVersion": "",
+        "Container": image.container,
+        "ContainerConfig": render_image_config(image.container_config or image.config),
+        "DockerVersion": image.builder,
         "Author": image.author,
         "Config": render_image_config(image.config),
         "Architecture": image.architecture,
@@ -62,24 +68,25 @@ def render_image(image: Image, version: ApiVersion) -> Json:
     if version < _NO_VIRTUAL_SIZE:
         document["VirtualSize"] = image.size
     return document | {
-        "GraphDriver": {"Data": None, "Name": "overlay2"},
+        "GraphDriver": {"Data": {"UpperDir": str(place)}, "Name": "overlay2"},
         "RootFS": {"Type": "layers", "Layers": list(image.layers)},
-        "Metadata": {"LastTagTime": ZERO},
+        "Metadata": {"LastTagTime": render_time(image.tagged_at)},
     }
 
 
-def render_history(image: Image, history: Iterable[ImageHistory]) -> list[Json]:
-    """Return the steps, the newest first; only the newest has an id and names."""
+def render_history(images: Sequence[Image], history: Iterable[ImageHistory]) -> list[Json]:
+    """Return the steps, the newest first. `images` are the image and those it was made from, as far as
+    they are here: each is one step; other steps have neither id nor names."""
     return [
         {
             "Comment": step.comment,
             "Created": unix(step.created),
             "CreatedBy": step.created_by,
-            "Id": image.id if index == 0 else "<missing>",
+            "Id": "<missing>" if image is None else image.id,
             "Size": step.size,
-            "Tags": (list(image.repo_tags) or None) if index == 0 else None,
+            "Tags": None if image is None else list(image.repo_tags) or None,
         }
-        for index, step in enumerate(history)
+        for image, step in zip(chain(images, repeat(None)), history, strict=False)
     ]
 
 

@@ -94,7 +94,7 @@ def _render_info(
             "Volume": ["local"],
             "Network": list(info.drivers),
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": ["json-file", "local", "none"],
         },
         "MemoryLimit": True,
         "SwapLimit": True,

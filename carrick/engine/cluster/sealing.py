@@ -1,0 +1,95 @@
+"""Sealing: this node's WireGuard, made when the first network here asks for encryption, and kept since.
+
+The key is made as soon as the host is in a cluster and can have the device, because others need it before
+they can send anything. Without the packages there is no key, and networks that ask for it are refused.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ...model.errors import CarrickError
+from ...model.steps import WireguardDevice
+from ..tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+
+class Seal(Protocol):
+    """What `host/wireguard.py` does."""
+
+    @property
+    def name(self) -> str: ...
+    async def is_possible(self) -> bool: ...
+    async def ensure(self) -> None: ...
+    async def view(self) -> WireguardDevice | None: ...
+    async def keep(self, on_restart: Callable[[], Awaitable[object]]) -> None: ...
+    async def remove(self) -> list[Exception]: ...
+
+
+class SealService:
+    """`make` builds the seal; it is asked only on a host that is in a cluster, for what it imports."""
+
+    def __init__(self, make: Callable[[], Seal] | None, tasks: TaskOwner) -> None:
+        self._make = make
+        self._tasks = tasks
+        self._seal: Seal | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self.device: WireguardDevice | None = None
+        """The device as last looked at; None where there cannot be one."""
+        self.on_restart: Callable[[], Awaitable[object]] = _nothing
+
+    @property
+    def link(self) -> str:
+        """Return the name of the device's link, "" if this node has none."""
+        return self._seal.name if self._seal is not None and self.device is not None else ""
+
+    async def open(self) -> None:
+        """Make the key, if this host can have the device. It is in a cluster from now on."""
+        if self._make is not None and self._seal is None:
+            seal = self._make()
+            if not await seal.is_possible():
+                return
+            self._seal = seal
+        await self.look()
+
+    async def look(self) -> None:
+        """Look at the device again."""
+        if self._seal is not None:
+            self.device = await self._seal.view()
+
+    async def ensure(self) -> None:
+        """Have the device stand, and stay. Raises Unsupported naming what is missing."""
+        async with self._lock:
+            if self._seal is None:
+                return  # the driver says what is missing, in the network's name
+            await self._seal.ensure()
+            await self.look()
+            if self._keeping is None:
+                self._keeping = self._tasks.start(self._seal.keep(self._restarted), "wireguard")
+
+    async def _restarted(self) -> None:
+        await self.look()
+        await self.on_restart()
+
+    async def close(self) -> None:
+        """Take the device away: this host is in no cluster any more."""
+        async with self._lock:
+            if self._keeping is not None:
+                self._keeping.cancel()
+                await asyncio.gather(self._keeping, return_exceptions=True)
+                self._keeping = None
+            seal, self._seal, self.device = self._seal, None, None
+            if seal is None:
+                return
+            try:
+                for error in await seal.remove():
+                    _log.info("removing %s: %s", seal.name, error)
+            except CarrickError as error:
+                _log.warning("removing %s: %s", seal.name, error)
+
+
+async def _nothing() -> None:
+    """Nobody plans anything anew."""

@@ -19,6 +19,7 @@ from ..domains.firewall import NetworkRules
 from ..domains.overlay.fdb import plan_fdb
 from ..domains.overlay.mtu import PeerPath, network_mtu, overhead
 from ..domains.overlay.neighbours import plan_neighbours
+from ..domains.sandboxes.interfaces import choose_mac
 from ..domains.wireguard import inner_address
 from ..model.cluster import NodeId, NodeRecord, RemoteEndpoint
 from ..model.errors import Denied, InvalidRequest, Unavailable, Unsupported
@@ -225,6 +226,11 @@ class OverlayDriver:
     # Endpoints -------------------------------------------------------------------------------
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        # The MAC address goes with the address: who takes over another's, on whatever host, is found at once
+        # by those that have it in their caches. Nobody could tell them otherwise: the device answers ARP
+        # itself, and lets no announcement through.
+        if address := endpoint.ipv4_address or endpoint.ipv6_address:
+            endpoint = replace(endpoint, mac_address=choose_mac(f"{network.id} {address}"))
         return self._bridge.complete_endpoint(_as_bridge(network), endpoint)
 
     def plan_endpoint(

@@ -31,7 +31,7 @@ class Committer:
     ) -> str:
         """Return the new image's id."""
         record = self._state.find_container(container)
-        familiar = parse_reference(reference).with_default_tag().familiar if reference else ""
+        familiar = parse_reference(reference).familiar if reference else ""
         own = _image_config(record.config)
         changed = apply_changes(ImageConfig(), changes)
         merged = ContainerConfig(**{name: getattr(changed, name) for name in _SHARED}).with_image(own)
@@ -57,9 +57,7 @@ class Committer:
         if familiar:
             attributes = request.config.labels | {"name": familiar}
             self._events.emit("image", "tag", image_id, attributes)
-        # With `latest` unsaid, as the name was asked for.
-        shown = familiar.removesuffix(":latest") if ":" not in reference.rpartition("/")[2] else familiar
-        emit_container(self._events, record, "commit", comment=comment, imageID=image_id, imageRef=shown)
+        emit_container(self._events, record, "commit", comment=comment, imageID=image_id, imageRef=familiar)
         return image_id
 
 

@@ -2,9 +2,10 @@
 
 import platform
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import cache
 
 from ..host.runtime.api import (
     Change,
@@ -28,7 +29,7 @@ from ..host.runtime.seccomp import go_architecture
 from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.ids import ContainerId, SandboxId, short
-from ..model.networks import Sandbox
+from ..model.networks import Network, Sandbox
 from . import filters as filtering
 from .checks import check_container, check_settings
 from .clock import Clock, as_datetime, new_id
@@ -436,9 +437,16 @@ class ContainerService:
 
     async def get(self, reference: str) -> ContainerView:
         record = self._state.find_container(reference)
-        view = self._view(record, await self._image(record))
-        places = self._runtime.places(record.id, self._images.place(record.image_id))
-        return replace(view, layers=places)
+        view = self._view(record, await self._image(record), self._state.network_or_none)
+        own = view.sandbox.id if view.sandbox else SandboxId(record.id)
+        directory = self._surroundings.directory(own)
+        return replace(
+            view,
+            files={name: str(directory / name) for name in ("hosts", "resolv.conf", "hostname")},
+            log_path=self._runtime.log_path(record.id),
+            exec_ids=self._execs.of(record.id),
+            layers=self._runtime.places(record.id, self._images.place(record.image_id)),
+        )
 
     async def _image(self, record: ContainerRecord) -> Image | None:
         try:
@@ -446,25 +454,19 @@ class ContainerService:
         except NotFound:
             return None
 
-    def _view(self, record: ContainerRecord, image: Image | None) -> ContainerView:
+    def _view(
+        self, record: ContainerRecord, image: Image | None, find_network: Callable[[str], Network | None]
+    ) -> ContainerView:
+        """Return what a list shows of a container: there may be ten thousand in it."""
         sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
-        directory = self._surroundings.directory(sandbox.id if sandbox else SandboxId(record.id))
         ids = {}
         for item in record.attachments:
-            if network := self._state.network_or_none(item.network):
+            if network := find_network(item.network):
                 ids[item.network] = network.id
         mode = record.host_config.network_mode
-        if mode in _MODES_WITHOUT_NETWORK and (network := self._state.network_or_none(mode)):
+        if mode in _MODES_WITHOUT_NETWORK and (network := find_network(mode)):
             ids[mode] = network.id
-        return ContainerView(
-            record,
-            sandbox,
-            image,
-            network_ids=ids,
-            files={name: str(directory / name) for name in ("hosts", "resolv.conf", "hostname")},
-            log_path=self._runtime.log_path(record.id),
-            exec_ids=self._execs.of(record.id),
-        )
+        return ContainerView(record, sandbox, image, network_ids=ids)
 
     async def list(
         self, *, all: bool = False, limit: int = 0, filters: Filters | None = None
@@ -479,7 +481,11 @@ class ContainerService:
         ]
         found.sort(key=lambda record: record.created, reverse=True)
         images = {image.id: image for image in await self._images.list()}
-        return [self._view(item, images.get(item.image_id)) for item in (found[:limit] if limit else found)]
+        find_network = cache(self._state.network_or_none)
+        return [
+            self._view(item, images.get(item.image_id), find_network)
+            for item in (found[:limit] if limit else found)
+        ]
 
     async def size(self, reference: str) -> LayerSize:
         return await self._runtime.size(self._state.find_container(reference).id)

@@ -282,6 +282,7 @@ class CarrickEngine:
             ),
             started=as_datetime(clock.now_ns()),
             host_id=host_id,
+            runtime=runtime,
         )
 
     def _underlays(self, settings: ClusterSettings) -> tuple[Underlay, ...]:

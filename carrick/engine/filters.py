@@ -182,6 +182,8 @@ class ContainerMatcher:
 
     def matches(self, record: ContainerRecord) -> bool:
         filters = self._filters
+        if not filters:
+            return True
         state = record.state
         return (
             not self._wants_tasks

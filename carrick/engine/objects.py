@@ -61,7 +61,7 @@ class ImageService:
         image = await self._images.get(image_id)
         self._emit("import", image)
         if reference:
-            self._emit("tag", image, parse_reference(reference).with_default_tag().familiar)
+            self._emit("tag", image, parse_reference(reference).familiar)
 
     async def pull(
         self,
@@ -188,7 +188,7 @@ class ImageService:
     async def tag(self, reference: str, target: str) -> None:
         image = await self._images.get(reference)
         await self._images.tag(image.id, target)
-        self._emit("tag", image, parse_reference(target).with_default_tag().familiar)
+        self._emit("tag", image, parse_reference(target).familiar)
 
     async def list(self, *, all: bool = False, filters: Filters | None = None) -> list[Image]:
         wanted = filters or {}

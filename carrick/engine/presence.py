@@ -46,6 +46,7 @@ class Presence:
         self.watch: Callable[[NetworkId], Awaitable[None]] = _nothing
         self.unwatch: Callable[[NetworkId], Awaitable[None]] = _nothing
         self.seal: Callable[[], Awaitable[None]] = _nothing_to_seal
+        self.unseal: Callable[[], Awaitable[None]] = _nothing_to_seal
         self._standing: set[NetworkId] = set()
         self._locks: dict[NetworkId, asyncio.Lock] = {}
 
@@ -125,15 +126,26 @@ class Presence:
 
     async def secure(self, network: Network) -> None:
         """Have the node's WireGuard stand, if a network asks for it."""
-        driver = self._drivers.get(network.driver)
-        if isinstance(driver, Sealing) and driver.is_sealed(network):
+        if self._is_sealed(network):
             await self.seal()
+
+    def _is_sealed(self, network: Network) -> bool:
+        if network.driver not in self._drivers:
+            return False
+        driver: object = self._drivers.get(network.driver)
+        return isinstance(driver, Sealing) and driver.is_sealed(network)
 
     async def _vanish(self, network: Network) -> list[Exception]:
         self._standing.discard(network.id)
         self._names.remove_network(network.id)
         errors = await self._take_down(network)
         await self.unwatch(network.id)
+        if self._is_sealed(network) and not any(
+            self._is_sealed(other)
+            for other in self._state.networks.values()
+            if other.scope is Scope.GLOBAL and self.stands(other)
+        ):
+            await self.unseal()
         return errors
 
     async def _take_down(self, network: Network) -> list[Exception]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
+from ..host.runtime.api import Runtime
 from ..model.errors import InvalidRequest
 from . import filters as filtering
 from .doctor import Doctor
@@ -39,6 +40,7 @@ class SystemService:
         doctor: Doctor,
         started: datetime,
         host_id: str,
+        runtime: Runtime,
     ) -> None:
         self._config = config
         self._state = state
@@ -47,6 +49,7 @@ class SystemService:
         self._doctor = doctor
         self._started = started
         self._host_id = host_id
+        self._runtime = runtime
 
     async def info(self) -> SystemInfo:
         release = _os_release()
@@ -67,6 +70,7 @@ class SystemService:
             started=self._started,
             runtime=self._config.runtime,
             storage_driver="overlay2",
+            components=await self._runtime.components(),
         )
 
     async def doctor(self) -> list[Finding]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ..host.runtime.api import LayerPlaces
+from ..host.runtime.api import Component, LayerPlaces
 from ..model.containers import (
     ContainerConfig,
     ContainerState,
@@ -155,8 +155,9 @@ class ContainerView:
     """A container as doors show it.
 
     `sandbox` is the one it is in (its own, or the one of `container:ID`), None with `host`.
-    `files` are the host paths of hosts, resolv.conf and hostname, by those names; `log_path` of its log.
-    `network_ids` maps the names in `record.attachments` to ids, for networks that exist.
+    `network_ids` maps the names in `record.attachments` to ids, for networks that exist. What follows
+    is left out of lists: `files` are the host paths of hosts, resolv.conf and hostname, by those names;
+    `log_path` is that of its log, `layers` where its root is put together.
     """
 
     record: ContainerRecord
@@ -165,9 +166,8 @@ class ContainerView:
     network_ids: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     log_path: str = ""
-    layers: LayerPlaces | None = None
-    """Where its root is put together; not told in lists."""
     exec_ids: tuple[str, ...] = ()
+    layers: LayerPlaces | None = None
 
     @property
     def state(self) -> ContainerState:
@@ -261,6 +261,7 @@ class SystemInfo:
     started: datetime
     runtime: str
     storage_driver: str
+    components: tuple[Component, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

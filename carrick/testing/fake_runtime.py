@@ -17,6 +17,7 @@ from ..host.runtime.api import (
     CannotStart,
     Change,
     CommitRequest,
+    Component,
     ConsoleSession,
     ConsoleSize,
     ContainerRecord,
@@ -273,6 +274,10 @@ class FakeRuntime:
         """Note the limits."""
         self._enter("update", container_id)
         self._running(container_id).resources = resources
+
+    async def components(self) -> tuple[Component, ...]:
+        """Name one program."""
+        return (Component("runc", "runc", "1.1.5", "abc"),)
 
     def log_path(self, container_id: ContainerId) -> str:
         """Return a path, where nothing is."""

@@ -84,6 +84,7 @@ _VALUE_RULES: tuple[Rule, ...] = (
         r"\.(SizeRw|SizeRootFs|Size|VirtualSize|SharedSize|LayersSize|SpaceReclaimed)$", _positive("<size>")
     ),
     _rule(r"\.(ResolvConfPath|HostnamePath|HostsPath|LogPath|SandboxKey|DockerRootDir)$", _filled("<path>")),
+    _rule(r"\.GraphDriver\.Data\.\w+Dir$", _filled("<path>")),
     _rule(r"\.(Mountpoint|Source)$", _directory),
 )
 

@@ -14,7 +14,7 @@ from carrick.testing.daemon import eventually
 from carrick.testing.lab import TempLab
 
 _TIMEOUT_S = 240
-GONE_AFTER_S = 12
+GONE_AFTER_S = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +46,7 @@ def standing_lab() -> Iterator[TempLab]:
 
 @pytest.fixture(scope="module")
 def standing_cluster() -> Iterator[TempLab]:
-    """As `standing_lab`, one cluster; who is missed for 12 s is given up."""
+    """As `standing_lab`, one cluster; who is missed for 5 s more than a sign of life lasts is given up."""
     with TempLab(hosts=3, segments=2, cluster=True, gone_after_s=GONE_AFTER_S) as lab:
         yield lab
 
@@ -58,6 +58,7 @@ def cluster(standing_cluster: TempLab, request: pytest.FixtureRequest) -> Iterat
     request.node.lab_and_logs = (standing_cluster, lengths)
     yield standing_cluster
     standing_cluster.mend()
+    standing_cluster.join()
     settle_nodes(standing_cluster)
     standing_cluster.remove_all()
     try:

@@ -57,20 +57,18 @@ def plan_sweep(
     timers: Mapping[NodeId, Sign],
     *,
     help_out: bool = False,
+    away: Iterable[NodeId] | None = None,
 ) -> Sweep:
     """Return what `me` is to do. With `help_out` also what others should have done by now.
 
-    A node that is marked as gone is evicted whoever marked it: its sweeper may have died half-way.
+    A node that is marked as gone is evicted whoever marked it: its sweeper may have died half-way. `away`
+    are the nodes that may be away, where the caller knows; None where all are to be looked at.
     """
-    ready: list[NodeId] = []
-    away: list[NodeRecord] = []
-    for item in nodes.values():
-        if status_of(item, alive) is LifeStatus.READY:
-            ready.append(item.id)
-        elif item.id != me:
-            away.append(item)
+    looked_at = nodes.values() if away is None else [nodes[node] for node in away if node in nodes]
+    missed = [item for item in looked_at if item.id != me and status_of(item, alive) is not LifeStatus.READY]
     report, evict = [], []
-    for record in sorted(away, key=lambda record: record.id):
+    for record in sorted(missed, key=lambda record: record.id):
+        ready = (item.id for item in nodes.values() if status_of(item, alive) is LifeStatus.READY)
         if not help_out and not is_responsible(me, record.id, ready):
             continue
         missing = Missing(record.id, record.epoch)

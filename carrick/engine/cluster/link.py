@@ -113,6 +113,7 @@ class ClusterLink:
         presence.watch = self._watch
         presence.unwatch = self._unwatch
         presence.seal = seal.ensure
+        presence.unseal = seal.rest
         host.sealed = lambda: seal.device
         host.look = seal.look
         seal.on_restart = self._follow_nodes
@@ -350,8 +351,8 @@ class ClusterLink:
         if self.runtime is None:
             return
         table = self.runtime.mirror.want_endpoints(network_id)
-        if self.runtime.mirror.problem:
-            return
+        if self.runtime.mirror.problem or not self.runtime.mirror.is_running:
+            return  # at the daemon's start it is what was said last that networks begin with
         try:
             async with asyncio.timeout(_FIRST_LOOK_S):
                 await table.wait_for(lambda: table.is_loaded)

@@ -62,6 +62,10 @@ class Mirror:
         has no more is dropped here: an etcd that has lost its data must not have everybody forget theirs."""
 
     @property
+    def is_running(self) -> bool:
+        return self._group is not None
+
+    @property
     def problem(self) -> str:
         """Return why the store cannot be reached now, "" if it can."""
         return self._unheard or next(iter(self._away.values()), "")

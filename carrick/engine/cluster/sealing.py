@@ -74,21 +74,30 @@ class SealService:
         await self.look()
         await self.on_restart()
 
+    async def rest(self) -> None:
+        """Take the device away, as nothing here needs it now; the key stays."""
+        async with self._lock:
+            await self._remove()
+            await self.look()
+
     async def close(self) -> None:
         """Take the device away: this host is in no cluster any more."""
         async with self._lock:
-            if self._keeping is not None:
-                self._keeping.cancel()
-                await asyncio.gather(self._keeping, return_exceptions=True)
-                self._keeping = None
-            seal, self._seal, self.device = self._seal, None, None
-            if seal is None:
-                return
-            try:
-                for error in await seal.remove():
-                    _log.info("removing %s: %s", seal.name, error)
-            except CarrickError as error:
-                _log.warning("removing %s: %s", seal.name, error)
+            await self._remove()
+            self._seal = self.device = None
+
+    async def _remove(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+            self._keeping = None
+        if self._seal is None:
+            return
+        try:
+            for error in await self._seal.remove():
+                _log.info("removing %s: %s", self._seal.name, error)
+        except CarrickError as error:
+            _log.warning("removing %s: %s", self._seal.name, error)
 
 
 async def _nothing() -> None:

@@ -6,11 +6,11 @@ what was decided from, so that sweepers may overlap, and be killed anywhere.
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from ...domains.membership import Missing, plan_sweep
+from ...domains.membership import LifeStatus, Missing, plan_sweep, status_of
 from ...host.store.contract import ABSENT, Change, Condition, DeletePrefix, StaleRevision
 from ...host.store.typed import Versioned
 from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
@@ -25,6 +25,9 @@ T = TypeVar("T")
 GONE_AFTER_S = 600.0
 _EVERY_S = 5.0
 _HELP_EVERY = 12
+_HELP_WITH = 16
+"""How many others one helps with at a time."""
+
 _PER_TRANSACTION = 60
 
 
@@ -50,8 +53,10 @@ class Sweeper:
         self._every_s = every_s
         self._random = choose or random.Random()
         # What is to be done follows from what the mirror shows: while that stays the same, and nothing was
-        # left to do, there is nothing to think about again.
+        # left to do, there is nothing to think about again. Who is away is kept as it changes: thousands
+        # would otherwise look through thousands each time that one of them comes or goes.
         self._due = True
+        self._away: set[NodeId] | None = None
         mirror.listen(self._look)
 
     async def run(self) -> None:
@@ -70,6 +75,11 @@ class Sweeper:
         if self._mirror.problem or not self._mirror.nodes.is_loaded or not (self._due or help_out):
             return
         self._due = False
+        if self._away is None:
+            self._away = set()
+            self._judge(self._mirror.nodes.live())
+        if not self._away:
+            return
         plan = plan_sweep(
             self._node,
             _by_node(self._mirror.nodes),
@@ -77,18 +87,38 @@ class Sweeper:
             _by_node(self._mirror.lost),
             _by_node(self._mirror.timers),
             help_out=help_out,
+            away=self._away,
         )
         # Until it is seen to be done.
         self._due = bool(plan)
-        for missing in plan.report:
-            await self._report(missing)
-        for missing in plan.evict:
-            await self.evict(missing.node)
+        for missing in _few(plan.report, self._random) if help_out else plan.report:
+            noted = self._mirror.lost.get(missing.node)
+            # Somebody else may have been quicker, or it is back, by the time that its turn comes.
+            if missing.node in self._away and (noted is None or noted.epoch != missing.epoch):
+                await self._report(missing)
+        for missing in _few(plan.evict, self._random) if help_out else plan.evict:
+            if missing.node in self._away:
+                await self.evict(missing.node)
 
     def _look(self, table: Table[Any], change: TableChange[Any]) -> None:
         mirror = self._mirror
-        if table in (mirror.nodes, mirror.alive, mirror.lost, mirror.timers):
-            self._due = True
+        if table in (mirror.nodes, mirror.alive):
+            self._judge((*change.put, *change.gone))
+        elif table not in (mirror.lost, mirror.timers):
+            return
+        self._due = True
+
+    def _judge(self, nodes: Iterable[str]) -> None:
+        """See which of these nodes are away now."""
+        if self._away is None:
+            return
+        alive = _by_node(self._mirror.alive)
+        for node in map(NodeId, nodes):
+            record = self._mirror.nodes.get(node)
+            if record is None or status_of(record, alive) is LifeStatus.READY:
+                self._away.discard(node)
+            else:
+                self._away.add(node)
 
     async def _report(self, missing: Missing) -> None:
         """Say that a node is missed, and start the clock."""
@@ -172,6 +202,11 @@ class Sweeper:
     def _name(self, node: NodeId) -> str:
         record = self._mirror.nodes.get(node)
         return record.name if record else node
+
+
+def _few(items: Sequence[Missing], choose: random.Random) -> list[Missing]:
+    """Return some of what others should have done: where thousands are away, not everybody helps with all."""
+    return choose.sample(items, min(_HELP_WITH, len(items)))
 
 
 def _by_node(table: Table[T]) -> Mapping[NodeId, T]:

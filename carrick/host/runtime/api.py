@@ -344,6 +344,16 @@ class ExecSession(ConsoleSession, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A program that containers are run with: `runc`, `conmon` or `init`."""
+
+    name: str
+    program: str
+    version: str
+    commit: str = ""
+
+
 class Runtime(Protocol):
     """Containers on this host. Unknown ids are NotFound; removals of what is gone are success."""
 
@@ -353,6 +363,10 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Stop watching; containers run on."""
+        ...
+
+    async def components(self) -> tuple[Component, ...]:
+        """Return the programs that are driven, those that are there, with their versions."""
         ...
 
     # life

@@ -22,6 +22,7 @@ from ...model.ids import ContainerId, ImageId
 from . import conmon, logs, rootfs, runc, stats, syscalls
 from .api import (
     Change,
+    Component,
     ConsoleSession,
     ConsoleSize,
     ContainerRecord,
@@ -40,6 +41,7 @@ from .api import (
     ProcessTable,
 )
 from .attach import ContainerSession, Signal
+from .components import read_components
 from .execs import Execs
 from .files import ContainerFiles
 from .hostfacts import HostFacts, read_host_facts, resolve_devices
@@ -97,6 +99,8 @@ class LocalRuntime:
         programs = programs or Programs()
         self._runc = runc.Runc(programs.runc, layout.runc)
         self._conmon = conmon.Conmon(programs.conmon, _absolute(programs.runc), layout.runc)
+        self._named_programs = (("runc", programs.runc), ("conmon", programs.conmon))
+        self._components: tuple[Component, ...] | None = None
         self._seccomp_profile = seccomp_profile
         self._facts = HostFacts()
         self._inotify = Inotify()
@@ -142,6 +146,15 @@ class LocalRuntime:
                 directory.rmdir()
             except OSError:
                 continue  # Containers are in it.
+
+    async def components(self) -> tuple[Component, ...]:
+        """Ask the programs, the first time."""
+        if self._components is None:
+            init = self._facts.init_program
+            self._components = await read_components(
+                [*self._named_programs, *([] if init is None else [("init", str(init))])]
+            )
+        return self._components
 
     # --- life
 

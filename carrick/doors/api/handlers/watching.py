@@ -1,6 +1,7 @@
 """Logs and statistics of containers: answers that go on for as long as someone reads."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote_plus
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from ....engine.values import ContainerView
 from ....host.runtime.api import ContainerStats, LogEntry, LogQuery, Stream
 from ....model.errors import InvalidRequest, NotFound
+from ....model.ids import short
 from ..call import Call, encode
 from ..errors import reply_to
 from ..parse.query import parse_tail
@@ -18,6 +20,7 @@ from ..routing import ApiVersion, Kind, Route
 from ..streams import MULTIPLEXED_STREAM, RAW_STREAM, SYSTEM_ERROR, begin, frame
 
 _MULTIPLEXED: ApiVersion = (1, 42)
+_TAG_FIELD = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 
 
 def routes() -> tuple[Route, ...]:
@@ -78,7 +81,7 @@ async def render_log(
 
 
 def _details(view: ContainerView) -> bytes:
-    """Return the labels and variables that the log's options name, as `a=b,c=d`."""
+    """Return the labels and variables that the log's options name, and its tag, as `a=b,c=d`."""
     options = view.record.host_config.log_config.options
     config = view.record.config
     variables = dict(entry.partition("=")[::2] for entry in config.env)
@@ -86,8 +89,34 @@ def _details(view: ContainerView) -> bytes:
     for option, values in (("labels", config.labels), ("env", variables)):
         names = options.get(option, "").split(",")
         found |= {name: values[name] for name in names if name in values}
+        if pattern := options.get(f"{option}-regex"):
+            found |= {name: value for name, value in values.items() if _matches(pattern, name)}
+    if tag := options.get("tag"):
+        found["tag"] = _fill_in(tag, view)
     pairs = (f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(found.items()))
     return ",".join(pairs).encode()
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return False
+
+
+def _fill_in(tag: str, view: ContainerView) -> str:
+    """Return a log's tag with its fields (`{{.Name}}`) filled in."""
+    record = view.record
+    values = {
+        "ID": short(record.id),
+        "FullID": record.id,
+        "Name": record.name,
+        "ImageID": short(record.image_id),
+        "ImageFullID": record.image_id,
+        "ImageName": record.asked_image,
+        "DaemonName": "carrick",
+    }
+    return _TAG_FIELD.sub(lambda found: values.get(found[1], found[0]), tag)
 
 
 async def stats(call: Call) -> web.StreamResponse:

@@ -324,8 +324,11 @@ def _published_order(port: PublishedPort) -> tuple[int, str, int, int, int]:
 
 def status_text(state: ContainerState, now: datetime) -> str:
     """Return what `ps` prints under STATUS."""
-    up = human_duration(_seconds_since(state.started_at, now))
-    ended = human_duration(_seconds_since(state.finished_at, now))
+    up = ended = ""
+    if state.is_running:
+        up = human_duration(_seconds_since(state.started_at, now))
+    if not state.is_running or state.status is ContainerStatus.RESTARTING:
+        ended = human_duration(_seconds_since(state.finished_at, now))
     if state.status is ContainerStatus.PAUSED:
         return f"Up {up} (Paused)"
     if state.status is ContainerStatus.RESTARTING:

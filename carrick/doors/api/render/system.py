@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ....engine.values import ContainerView, Event, Finding, SystemInfo
-from ....host.runtime.api import Volume
+from ....host.runtime.api import Component, Volume
 from ....model.containers import ContainerStatus
 from ..routing import MAX_VERSION, MIN_VERSION, ApiVersion, version_text
 from . import Json
@@ -35,7 +35,10 @@ def render_version(info: SystemInfo, release: str) -> Json:
     }
     return {
         "Platform": {"Name": "Carrick"},
-        "Components": [{"Name": "Engine", "Version": release, "Details": details}],
+        "Components": [
+            {"Name": "Engine", "Version": release, "Details": details},
+            *map(_render_component, info.components),
+        ],
         "Version": release,
         "ApiVersion": version_text(MAX_VERSION),
         "MinAPIVersion": version_text(MIN_VERSION),
@@ -46,6 +49,11 @@ def render_version(info: SystemInfo, release: str) -> Json:
         "KernelVersion": info.kernel_version,
         "BuildTime": "",
     }
+
+
+def _render_component(component: Component) -> Json:
+    name = "docker-init" if component.name == "init" else component.name
+    return {"Name": name, "Version": component.version, "Details": {"GitCommit": component.commit}}
 
 
 def render_info(
@@ -65,7 +73,7 @@ def render_info(
             "AllowNondistributableArtifactsHostnames": [],
         }
         for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
-            document[name] |= {"Expected": ""}
+            document[name] |= {"Expected": document[name]["ID"]}
     if version < _KERNEL_MEMORY_GONE:
         document |= {"KernelMemory": True, "KernelMemoryTCP": True}
     if version < _CDI:
@@ -81,6 +89,7 @@ def _render_info(
     states = Counter(view.state.status for view in containers)
     running = states[ContainerStatus.RUNNING] + states[ContainerStatus.RESTARTING]
     paused = states[ContainerStatus.PAUSED]
+    components = {item.name: item for item in info.components}
     return {
         "ID": info.id,
         "Containers": len(containers),
@@ -149,14 +158,18 @@ def _render_info(
         },
         "LiveRestoreEnabled": True,
         "Isolation": "",
-        "InitBinary": "",
+        "InitBinary": components["init"].program if "init" in components else "",
         "ContainerdCommit": {"ID": ""},
-        "RuncCommit": {"ID": ""},
-        "InitCommit": {"ID": ""},
+        "RuncCommit": _render_commit(components.get("runc")),
+        "InitCommit": _render_commit(components.get("init")),
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "CDISpecDirs": [],
         "Warnings": list(info.warnings) or None,
     }
+
+
+def _render_commit(component: Component | None) -> Json:
+    return {"ID": "" if component is None else component.commit or component.version}
 
 
 def render_volume(volume: Volume, size: int | None = None, references: int | None = None) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from carrick.doors.cli import registry
 from carrick.doors.cli.app import App
 from carrick.doors.cli.command import Arity, Command, Group
+from carrick.doors.cli.commands.network_listing import natural_key
 from carrick.doors.cli.errors import CliError
 from carrick.doors.cli.flags import LIST, Flag, Values
 from carrick.doors.cli.paths import container_path
@@ -25,17 +26,17 @@ def _list(app: App, values: Values, words: list[str]) -> None:
         bindings = ports.get(wanted)
         if not bindings:
             raise CliError(f"Error: No public port '{wanted}' published for {words[0]}")
-        for binding in bindings:
-            app.print(host_port(binding.get("HostIp") or "", binding.get("HostPort")))
+        places = [host_port(binding.get("HostIp") or "", binding.get("HostPort")) for binding in bindings]
+        for place in sorted(places, key=natural_key):
+            app.print(place)
         return
-    for port in sorted(ports, key=_by_number):
-        for binding in ports[port] or ():
-            app.print(f"{port} -> {host_port(binding.get('HostIp') or '', binding.get('HostPort'))}")
-
-
-def _by_number(port: str) -> tuple[int, str]:
-    number, _, protocol = port.partition("/")
-    return (int(number) if number.isdigit() else 0, protocol)
+    lines = [
+        f"{port} -> {host_port(binding.get('HostIp') or '', binding.get('HostPort'))}"
+        for port, bindings in ports.items()
+        for binding in bindings or ()
+    ]
+    for line in sorted(lines, key=natural_key):
+        app.print(line)
 
 
 def _bindings(specs: tuple[str, ...]) -> Bindings:

@@ -74,7 +74,7 @@ def create(app: App, values: Values, body: Mapping[str, Any]) -> str:
     try:
         answer = app.client.post("/containers/create", body, query)
     except ApiNotFound as error:
-        if policy != "missing" or "no such image" not in error.message.lower():
+        if policy != "missing" or not _is_of_image(error):
             raise
         if not values.on("quiet"):
             app.warn(f"Unable to find image '{named}' locally")
@@ -103,6 +103,11 @@ def _new_cidfile(app: App, text: str) -> Path:
     return path
 
 
+def _is_of_image(error: ApiNotFound) -> bool:
+    """Say whether it is the image that is not there, or not for the wanted platform."""
+    return any(text in error.message.lower() for text in ("no such image", "the specified platform"))
+
+
 def _is_id(image: str) -> bool:
     return image.startswith("sha256:") and "/" not in image
 
@@ -127,8 +132,9 @@ def _run(app: App, values: Values, words: list[str]) -> int:
             raise CliError("conflicting options: cannot specify both --attach and --detach")
         body.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
         identity = create(app, values, body)
-        _start(app, identity)
+        # Before the start, as Docker does: also of what does not start the id is wanted.
         app.print(identity)
+        _start(app, identity)
         return 0
     return _run_attached(app, values, body)
 

@@ -277,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # It writes every header at DEBUG, and etcd's tokens are headers.
+    logging.getLogger("hpack").setLevel(logging.INFO)
     if os.geteuid() != 0:
         print("carrickd: it must run as root (network namespaces, nftables, mounts)", file=sys.stderr)
         return 6

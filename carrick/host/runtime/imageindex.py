@@ -91,7 +91,7 @@ class ImageIndex:
         before = known.image if known is not None else stored.image
         image = replace(
             stored.image,
-            parent=before.parent,
+            parent=stored.image.parent or before.parent,
             tagged_at=before.tagged_at,
             repo_tags=before.repo_tags,
             repo_digests=tuple(sorted({*before.repo_digests, *digests})),

@@ -2,7 +2,7 @@
 # Install the Debian packages that the benchmark needs: the peers and the load generators. Nothing is started.
 set -eu
 packages="docker.io podman netavark aardvark-dns containernetworking-plugins runc conmon busybox-static
-iperf3 dnsperf gcc libc6-dev iproute2 iptables nftables util-linux"
+etcd-server etcd-client wireguard-go wireguard-tools iperf3 dnsperf gcc libc6-dev iproute2 iptables nftables util-linux"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||

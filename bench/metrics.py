@@ -89,6 +89,7 @@ def all_metrics(options: Options) -> tuple[Metric, ...]:
         "memory": _memory,
         "recovery": _recovery,
         "growth": _growth,
+        "across": _across,
     }
     return tuple(
         metric for name, make in groups.items() if name in options.measures for metric in make(options)
@@ -190,6 +191,46 @@ def _growth(options: Options) -> Iterator[Metric]:
                 growth_key(operation, there), "Growth: one more endpoint", f"{title}, {there} there", "ms",
                 targets=flat,
             )  # fmt: skip
+
+
+#: Networks across hosts, by key: title, driver, options.
+ACROSS = {
+    "overlay": ("overlay (VXLAN)", "overlay", {}),
+    "routed_vxlan": ("routed, by VXLAN", "routed", {"backend": "vxlan"}),
+    "routed_direct": ("routed, by plain routes", "routed", {"backend": "direct"}),
+    "routed_wireguard": ("routed, by WireGuard", "routed", {"backend": "wireguard"}),
+}
+#: What the networks across hosts are held against, in the place of other engines.
+ACROSS_PEERS = ("static", "raw")
+NAMES_ACROSS = (50, 5000)
+NAMES_NODES = 50
+
+
+def _across(options: Options) -> Iterator[Metric]:
+    del options
+    higher = Better.HIGHER
+    for path, (title, _, _) in ACROSS.items():
+        key, group = f"across.{path}", f"Across hosts, {title}"
+        # What is encrypted has no equal that is made by hand here.
+        targets = () if path == "routed_wireguard" else (RatioTarget("static", 0.95),)
+        yield Metric(f"{key}.throughput", group, "TCP throughput", "Gbit/s", higher, targets)
+        yield Metric(f"{key}.rtt_p50", group, "request/response, p50", "µs")
+        yield Metric(f"{key}.rtt_p99", group, "request/response, p99", "µs")
+        yield Metric(f"{key}.connections", group, "new connections", "1/s", higher)
+        yield Metric(f"{key}.busy", group, "cores in use during the throughput", "cores")
+    for count in NAMES_ACROSS:
+        group = f"DNS, {count} names on {NAMES_NODES} nodes"
+        flat = (FlatTarget(names_key("latency", NAMES_ACROSS[0]), FLAT),) if count != NAMES_ACROSS[0] else ()
+        yield Metric(names_key("rate", count), group, "dnsperf -c 10 -q 100, queries", "1/s", higher)
+        yield Metric(
+            names_key("latency", count), group, "dnsperf -c 10 -q 100, mean latency", "ms", targets=flat
+        )
+        yield Metric(names_key("appear", count), group, "until the last of them is found", "s")
+
+
+def names_key(figure: str, count: int) -> str:
+    """Return the key of a figure of the names of a cluster."""
+    return f"across_names.{figure}.{count}"
 
 
 def growth_key(operation: str, there: int) -> str:

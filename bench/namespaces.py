@@ -70,8 +70,12 @@ class Namespace:
 
     def ip(self, *arguments: str) -> str:
         """Run `ip` in it."""
+        return self.run("ip", *arguments)
+
+    def run(self, *command: str) -> str:
+        """Run a short command in it and return what it printed."""
         with self.entered():
-            return run_ip(*arguments)
+            return _run(*command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,13 @@ class Lab:
 
 def run_ip(*arguments: str) -> str:
     """Run `ip` where the calling thread is."""
-    done = subprocess.run(("ip", *arguments), capture_output=True, text=True, check=False)
+    return _run("ip", *arguments)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BenchError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        raise BenchError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 

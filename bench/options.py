@@ -7,7 +7,7 @@ from pathlib import Path
 
 SYSTEMS = ("carrick", "docker", "podman")
 _RESULTS = Path(__file__).parent / "results"
-MEASURES = ("control", "client", "traffic", "names", "memory", "recovery", "growth")
+MEASURES = ("control", "client", "traffic", "names", "memory", "recovery", "growth", "across")
 
 
 @dataclass(frozen=True, slots=True)

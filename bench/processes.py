@@ -1,5 +1,7 @@
 """Read other processes from `/proc`: which are in a network namespace, and what they weigh."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +37,33 @@ def processes_in(namespace_inode: int) -> Iterator[Process]:
                 continue
             sizes = parse_rollup((entry / "smaps_rollup").read_text())
             yield Process(int(entry.name), command, sizes.get("Rss", 0.0), sizes.get("Pss", 0.0))
+
+
+class BusyCores:
+    """How many of the machine's cores were in use during the body, whoever used them."""
+
+    def __init__(self) -> None:
+        self.cores = 0.0
+        self._before = (0.0, 0.0)
+
+    def __enter__(self) -> "BusyCores":
+        self._before = _busy()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        at, used = _busy()
+        self.cores = (used - self._before[1]) / max(at - self._before[0], 0.001)
+
+
+def _busy() -> tuple[float, float]:
+    line = Path("/proc/stat").read_text().splitlines()[0]
+    return time.monotonic(), parse_busy(line) / os.sysconf("SC_CLK_TCK")
+
+
+def parse_busy(line: str) -> int:
+    """Return the ticks of all cores in use from the first line of `/proc/stat`."""
+    user, nice, system, _idle, _waiting, hard, soft, *_ = map(int, line.split()[1:])
+    return user + nice + system + hard + soft
 
 
 def parse_rollup(text: str) -> dict[str, float]:

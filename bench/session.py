@@ -1,8 +1,9 @@
 """One run, inside its namespaces: start the systems, measure, write the report."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .confine import prepare_mounts
 from .errors import BenchError
 from .facts import read_facts, read_load
 from .materials import build_image, compile_tool
+from .measures.across import measure_across
 from .measures.client import measure_client
 from .measures.context import Context
 from .measures.control import measure_control
@@ -19,13 +21,16 @@ from .measures.filling import measure_filling
 from .measures.memory import measure_fresh_memory
 from .measures.names import measure_names
 from .measures.traffic import measure_traffic
-from .metrics import all_metrics
+from .metrics import ACROSS_PEERS, all_metrics
 from .namespaces import Lab
 from .options import Options
 from .recorder import Recorder
 from .report import Result, print_table, render_json, render_markdown
 from .systems import open_system
 from .systems.contract import System
+from .verdicts import OURS
+
+_ACROSS = "across"
 
 
 def run_session(options: Options, workspace: Path) -> int:
@@ -39,7 +44,8 @@ def run_session(options: Options, workspace: Path) -> int:
     with ExitStack() as stack:
         systems: list[System] = []
         versions: dict[str, str] = {}
-        for number, name in enumerate(options.systems, start=1):
+        engines = options.systems if set(options.measures) - {_ACROSS} else ()
+        for number, name in enumerate(engines, start=1):
             with recorder.attempt(name, "start"):
                 system = open_system(
                     name, lab.add_host(name, number), workspace / name, options.podman_backend
@@ -67,16 +73,26 @@ def run_session(options: Options, workspace: Path) -> int:
             "load before and after": f"{before} / {read_load()}",
             "run": _describe(options),
         }
-        result = Result(
-            facts=facts,
-            systems=[name for name in options.systems if name in versions],
-            metrics=all_metrics(options),
-            figures=recorder.figures(),
-            samples=recorder.samples,
-            failures=recorder.failures,
-        )
-        _write(result, options)
+        now = datetime.now(UTC)
+        for stem, columns, measures in _reports(options, versions):
+            result = Result(
+                facts=facts,
+                systems=columns,
+                metrics=all_metrics(replace(options, measures=measures)),
+                figures=recorder.figures(),
+                samples=recorder.samples,
+                failures=recorder.failures,
+            )
+            _write(result, options, f"{now.strftime('%Y-%m-%d-%H%M')}{stem}")
     return 1 if recorder.failures else 0
+
+
+def _reports(options: Options, started: Collection[str]) -> Iterator[tuple[str, list[str], tuple[str, ...]]]:
+    """Yield what each file is called, and its columns and measures: across hosts the peers are others."""
+    if one_host := tuple(measure for measure in options.measures if measure != _ACROSS):
+        yield "", [name for name in options.systems if name in started], one_host
+    if _ACROSS in options.measures:
+        yield "-across", [OURS, *ACROSS_PEERS], (_ACROSS,)
 
 
 def _measures(options: Options) -> list[tuple[bool, Callable[[Context], None]]]:
@@ -88,6 +104,7 @@ def _measures(options: Options) -> list[tuple[bool, Callable[[Context], None]]]:
         ("traffic" in wanted, measure_traffic),
         ("names" in wanted, measure_names),
         (bool(wanted & {"memory", "client", "recovery", "growth"}), measure_filling),
+        (_ACROSS in wanted, measure_across),
     ]
 
 
@@ -96,10 +113,10 @@ def _stop(recorder: Recorder, system: System) -> None:
         system.stop()
 
 
-def _write(result: Result, options: Options) -> None:
+def _write(result: Result, options: Options, stem: str) -> None:
     directory = options.results
     directory.mkdir(parents=True, exist_ok=True)
-    stem = datetime.now(UTC).strftime("%Y-%m-%d-%H%M") + ("-quick" if options.quick else "")
+    stem += "-quick" if options.quick else ""
     (directory / f"{stem}.json").write_text(render_json(result))
     (directory / f"{stem}.md").write_text(render_markdown(result))
     console = Console(width=None if sys.stdout.isatty() else 400)
@@ -123,5 +140,5 @@ def check_tools() -> None:
 
 _TOOLS = (
     "/usr/bin/gcc", "/usr/bin/iperf3", "/usr/bin/dnsperf", "/bin/busybox", "/usr/sbin/dockerd",
-    "/usr/bin/containerd", "/usr/bin/podman", "/usr/sbin/runc",
+    "/usr/bin/containerd", "/usr/bin/podman", "/usr/sbin/runc", "/usr/bin/etcd", "/usr/bin/wireguard-go",
 )  # fmt: skip

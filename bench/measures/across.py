@@ -1,0 +1,122 @@
+"""Data path between hosts: Carrick's networks beside the bare underlay and a static VXLAN made by hand.
+
+All of them stand at the same time, and each round goes once through all in turn. The two that are not
+Carrick's are in every group of rows, so that what is compared was measured in the same run.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from ..errors import BenchError
+from ..metrics import ACROSS, ACROSS_PEERS
+from ..parse import parse_iperf3, parse_loop
+from ..processes import BusyCores
+from ..programs import Background, run
+from ..recorder import interleaved
+from ..systems.hand_made import Way, build_hand_made
+from ..systems.hosts import Hosts, NotThere, two_hosts
+from .across_names import measure_names_across
+from .context import Context
+
+_IPERF, _LOOP = 5201, 7201
+OURS = "carrick"
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """One way under test: whose it is, and which rows its figures are in."""
+
+    name: str
+    way: Way
+
+    @property
+    def system(self) -> str:
+        return self.name if self.name in ACROSS_PEERS else OURS
+
+    def rows(self, there: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the groups of rows: its own, or all that there are."""
+        return there if self.name in ACROSS_PEERS else (self.name,)
+
+
+def measure_across(context: Context) -> None:
+    """Build every way that can be built, and measure each once per round."""
+    recorder, options = context.recorder, context.options
+    with ExitStack() as stack:
+        recorder.note("across: two hosts by hand, two hosts of a lab")
+        subjects = [_Subject(name, way) for name, way in build_hand_made().items()]
+        with recorder.attempt(OURS, "across", "across."):
+            hosts = stack.enter_context(two_hosts())
+            subjects += _build_ours(context, hosts)
+            for subject in subjects:
+                stack.enter_context(_served(context, subject))
+            there = tuple(subject.name for subject in subjects if subject.system == OURS)
+            for number in range(options.rounds):
+                recorder.note(f"across: round {number + 1} of {options.rounds}")
+                for kind in (_throughput, _latency, _connections):
+                    for subject in interleaved(subjects, number):
+                        what = f"across, {subject.name}, {kind.__name__.strip('_')}"
+                        if not recorder.has_failed(subject.system, what):
+                            with recorder.attempt(subject.system, what, f"across.{subject.name}."):
+                                kind(context, subject, there)
+            measure_names_across(context, hosts)
+
+
+def _build_ours(context: Context, hosts: Hosts) -> list[_Subject]:
+    found: list[_Subject] = []
+    for name, (_, driver, wanted) in ACROSS.items():
+        what = f"across, {name}"
+        with context.recorder.attempt(OURS, what, f"across.{name}."):
+            try:
+                found.append(_Subject(name, hosts.build_way(name.replace("_", "-"), driver, wanted)))
+            except NotThere as reason:
+                context.recorder.note(f"{what} is left out: {reason}")
+    return found
+
+
+@contextmanager
+def _served(context: Context, subject: _Subject) -> Iterator[None]:
+    """Have the servers running at the far end."""
+    log = context.logs / f"across-{subject.name}.log"
+    servers = (("/usr/bin/iperf3", "-s", "-p", str(_IPERF)), (str(context.tcploop), "server", str(_LOOP)))
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(Background(server, log, namespace=subject.way.server).kill)
+        yield
+
+
+def _throughput(context: Context, subject: _Subject, there: tuple[str, ...]) -> None:
+    seconds = context.options.throughput_s
+    command = (
+        "/usr/bin/iperf3", "-c", subject.way.address, "-p", str(_IPERF), "-C", "cubic", "-J",
+        "-t", f"{max(seconds, 1):.0f}", "--connect-timeout", "5000",
+    )  # fmt: skip
+    with BusyCores() as busy:
+        printed = run(command, namespace=subject.way.client, timeout_s=seconds + 20)
+    rate = parse_iperf3(printed)
+    _add(context, subject, there, throughput=rate, busy=busy.cores)
+
+
+def _latency(context: Context, subject: _Subject, there: tuple[str, ...]) -> None:
+    report = parse_loop(_loop(context, "rr", subject.way))
+    _add(context, subject, there, rtt_p50=report.p50_us, rtt_p99=report.p99_us)
+
+
+def _connections(context: Context, subject: _Subject, there: tuple[str, ...]) -> None:
+    report = parse_loop(_loop(context, "crr", subject.way))
+    _add(context, subject, there, connections=report.rate)
+
+
+def _add(context: Context, subject: _Subject, there: tuple[str, ...], **figures: float) -> None:
+    for row in subject.rows(there):
+        for name, value in figures.items():
+            context.recorder.add(f"across.{row}.{name}", subject.system, value)
+
+
+def _loop(context: Context, mode: str, way: Way) -> str:
+    seconds = context.options.latency_s
+    command = (str(context.tcploop), mode, way.address, str(_LOOP), str(seconds))
+    try:
+        return run(command, namespace=way.client, timeout_s=seconds + 80)
+    except BenchError as error:
+        raise BenchError(f"{mode} to {way.address}: {error}") from error

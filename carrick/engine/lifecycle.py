@@ -173,6 +173,7 @@ class Lifecycle:
         if owned is not None:
             for endpoint in owned.endpoints:
                 self._emit_network(record, endpoint.network_id, "connect")
+        self._volume_mounts.tell_mounted(record)
         self._emit(record, "start")
 
     async def _launch(
@@ -321,6 +322,9 @@ class Lifecycle:
         Without `restart_now` a container that is to restart waits for `restart_after_boot`.
         """
         await self._health.stop(record.id)
+        # What ends at once may have ended before the start was noted.
+        started_at = record.state.started_at or event.finished_at
+        finished_at = max(event.finished_at, started_at)
         state = replace(
             record.state,
             health=health.close(record.state.health),
@@ -328,7 +332,7 @@ class Lifecycle:
             pid=0,
             exit_code=event.exit_code,
             oom_killed=event.oom_killed,
-            finished_at=event.finished_at,
+            finished_at=finished_at,
         )
         if event.oom_killed:
             self._emit(record, "oom")
@@ -343,7 +347,7 @@ class Lifecycle:
         # Two that end at the same moment each leave it to the other, until here.
         await self._leave_namespace(record)
         await self._volume_mounts.release(record)
-        ran_for_s = int((event.finished_at - (state.started_at or event.finished_at)).total_seconds())
+        ran_for_s = int((finished_at - started_at).total_seconds())
         self._emit(record, "die", exitCode=str(event.exit_code), execDuration=str(ran_for_s))
         for network_id in left:
             self._emit_network(record, network_id, "disconnect")

@@ -215,6 +215,12 @@ class VolumeMounts:
             if point.type is not MountType.VOLUME:
                 continue
             await self._volumes.activate(point.name)
+
+    def tell_mounted(self, record: ContainerRecord) -> None:
+        """Emit that a container which runs has its volumes."""
+        for point in record.mounts:
+            if point.type is not MountType.VOLUME:
+                continue
             attributes = {
                 "container": record.id,
                 "destination": point.destination,

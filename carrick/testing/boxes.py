@@ -61,6 +61,8 @@ class Box:
     def _on(self, network: str) -> dict[str, Any]:
         if network:
             return self.networks[network]  # type: ignore[no-any-return]
+        if not self.networks:
+            return {"IPAddress": "", "GlobalIPv6Address": "", "MacAddress": ""}  # between two of them
         (only,) = self.networks.values()
         return only  # type: ignore[no-any-return]
 

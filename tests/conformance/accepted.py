@@ -111,6 +111,7 @@ ACCEPTED: tuple[Accepted, ...] = (
             _message("^Invalid network mode: invalid container", "^invalid container format"),
             _message("^invalid mount path", '^invalid mount config for type "tmpfs": invalid mount path'),
             _message('type "": mount type unknown', "mount type must be specified"),
+            _message("does not match the specified platform", "does not provide the specified platform"),
         ),
     ),
     Accepted(
@@ -249,7 +250,7 @@ ACCEPTED: tuple[Accepted, ...] = (
         "Carrick's.",
         (
             Where("/images/", r"^\.(Container)?Config\.(Image|Hostname)$", "busybox|short"),
-            Where("/images/json", r"\.Labels$", "^{}$", "^None$"),
+            Where("/images/", r"\.Labels$", "^{}$", "^None$"),
             Where("/images/", r"^\.DockerVersion$", "^20", "^[0-9]"),
         ),
     ),

@@ -486,7 +486,7 @@ class TestLooking:
         lines = daemon.do("events", "--since", since, "--until", until, "--format", "{{.Type}} {{.Action}}")
         wanted = [
             "network create", "container create", "network connect", "container start", "container kill",
-            "network disconnect", "container die", "container destroy", "network destroy",
+            "container die", "network disconnect", "container destroy", "network destroy",
         ]  # fmt: skip
         assert [line for line in lines.splitlines() if line in wanted] == wanted
         only = daemon.do(

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,7 @@ import pytest
 from carrick.host.runtime import (
     CannotStart,
     ChangeKind,
+    CommitRequest,
     ConsoleSession,
     ConsoleSize,
     ExecRequest,
@@ -36,11 +38,14 @@ from carrick.host.runtime import (
     LocalVolumeStore,
     LogQuery,
     ProcessStatus,
+    Progress,
     Stream,
 )
 from carrick.model.containers import (
     ContainerConfig,
     HostConfig,
+    Image,
+    ImageConfig,
     LogConfig,
     MountPoint,
     MountType,
@@ -50,6 +55,8 @@ from carrick.model.containers import (
 from carrick.model.errors import Conflict, Failed, InvalidRequest, NotFound
 from carrick.model.ids import ContainerId, ImageId
 
+_CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+"""cap_net_bind_service, effective and permitted (linux/capability.h)."""
 _MISSING = [name for name in ("runc", "conmon", "skopeo", "umoci") if shutil.which(name) is None]
 
 pytestmark = [
@@ -894,6 +901,69 @@ async def test_images_import_tag_save_load_remove(host: Host) -> None:
     fresh = LocalImageStore(host.base / "images2")
     await fresh.open()
     assert await fresh.list() == ()
+
+
+async def test_a_commit_is_a_layer_over_its_image(host: Host) -> None:
+    """What the container deleted, hid and added is so in the image; layers are kept and shared."""
+    script = (
+        "rm /etc/group; rm -r /var/data; mkdir /var/data; echo new >/var/data/new; echo x >/added; "
+        "ln /added /hard; ln -s added /soft; mkfifo /pipe; chown ann /added; rm -r /home; echo y >/home"
+    )
+    container_id = await host.start("c1", "sh", "-c", script)
+    await host.runtime.wait_exit(container_id)
+    os.setxattr(host.base / "state/containers/c1/diff/added", "security.capability", _CAPABILITY)
+    base = await host.images.get(host.image)
+
+    async def commit(reference: str, *, of: str = "c1") -> Image:
+        request = CommitRequest(
+            base=host.image,
+            container_id=ContainerId(of),
+            config=ImageConfig(cmd=("ls",)),
+            container_config=ImageConfig(cmd=("sh", "-c", "it")),
+            reference=reference,
+            author="me",
+        )
+        return await host.images.get(await host.images.commit(host.runtime.layer(ContainerId(of)), request))
+
+    made = await commit("made")
+    assert made.layers[:-1] == base.layers and len(made.layers) == len(base.layers) + 1
+    assert [step.created_by for step in made.history] == ["", "sh -c it"]
+    assert (made.parent, made.author, made.container) == (host.image, "me", "c1")
+    files = await host.images.lower_dir(made.id)
+    assert not (files / "etc/group").exists() and (files / "etc/passwd").exists()
+    assert [path.name for path in (files / "var/data").iterdir()] == ["new"]
+    assert (files / "added").read_text() == "x\n" and (files / "added").stat().st_uid == 1000
+    assert (files / "hard").stat().st_ino == (files / "added").stat().st_ino
+    assert (files / "soft").readlink() == Path("added") and (files / "pipe").is_fifo()
+    assert (files / "home").read_text() == "y\n"
+    assert os.getxattr(files / "added", "security.capability") == _CAPABILITY
+    assert not [path for path in files.rglob("*") if path.name.startswith(".wh.")]
+
+    await host.runtime.provision(ContainerId("c2"), host.image)
+    same = await commit("same", of="c2")
+    assert same.layers == base.layers and same.history[-1].empty_layer and same.id != base.id
+
+    # The layers of the base are in the archive once, and what reads it finds them for all three.
+    archive = b"".join([c async for c in host.images.save(("busybox", "made", "same"))])
+    other = LocalImageStore(host.base / "images2")
+    await other.open()
+    said: list[Progress] = []
+    assert set(await other.load(stream(archive), said.append)) == {
+        "busybox:latest", "made:latest", "same:latest",
+    }  # fmt: skip
+    assert (await other.get("made")).id == made.id
+    assert [line.status for line in said if line.id] == ["Loading layer"] * len(made.layers)
+    said.clear()
+    await other.load(stream(archive), said.append)
+    assert [line.stream for line in said] == [
+        f"Loaded image: {name}:latest\n" for name in ("busybox", "made", "same")
+    ]
+    # The image below may go: its layers stay with those that were made of it.
+    await host.images.remove("busybox", force=True)
+    shutil.rmtree(files)
+    assert (await host.images.lower_dir(made.id) / "bin/busybox").exists()
+    for name in ("c1", "c2"):
+        await host.runtime.remove(ContainerId(name))
 
 
 async def test_what_is_no_archive_is_refused(host: Host) -> None:

@@ -58,7 +58,8 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliLab]:
     lab.place.chmod(0o711)
     try:
         out = lab.do("up", "--hosts", "2", "--segments", "2", "--state-dir", str(lab.place / "state"))
-        assert [line.split()[0] for line in out.splitlines()[:-1]] == ["router", "etcd", "host1", "host2"]
+        words = [line.split()[0] for line in out.splitlines()[:-1]]
+        assert words == ["router", "etcd", "host1", "host2", "nodes"]
         assert "Now try: carrick lab exec" in out.splitlines()[-1]
         yield lab
     finally:

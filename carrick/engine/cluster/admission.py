@@ -20,7 +20,7 @@ from ...host.store.typed import Collection
 from ...model.cluster import NodeId, NodeState, TokenRecord
 from ...model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from ..clock import Clock
-from .records import META, ClusterRecords
+from .records import META, RESERVATIONS, ClusterRecords
 from .values import Admission
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def check_admission(request: Admission) -> None:
 
 
 def reservations(records: ClusterRecords) -> Collection[Reservation]:
-    return Collection(records.store, "joining/", Reservation)
+    return Collection(records.store, RESERVATIONS, Reservation)
 
 
 def authorities(records: ClusterRecords) -> Collection[AuthorityRecord]:

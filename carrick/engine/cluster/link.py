@@ -43,6 +43,8 @@ _Changes = tuple[dict[str, RemoteEndpoint], dict[str, RemoteEndpoint]]
 
 _REMOVALS = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _BEGIN_AGAIN_S = 5.0
+_REST_S = 60.0
+"""How long a network's endpoints are watched here after the last of ours."""
 _FIRST_LOOK_S = 3.0
 """How long a start waits for what is elsewhere on a network before it goes on without."""
 
@@ -96,6 +98,7 @@ class ClusterLink:
         self._network_changes: dict[NetworkId, Network | None] = {}
         self._endpoint_changes: dict[NetworkId, _Changes] = {}
         self._nodes_changed = False
+        self._resting: dict[NetworkId, float] = {}
         self.put_back: Callable[[Network], Awaitable[None]] = _cannot_put_back
         """Writes a network that is used here and gone from the cluster; the directory sets it."""
         self._work = asyncio.Event()
@@ -135,6 +138,9 @@ class ClusterLink:
             settings=self.settings, store=store, local=self._local, ties=self._ties(), clock=self._clock
         )
         await self.runtime.load()
+        # What is ours is kept at once, what the cluster said a little later: a kill may come in between.
+        known = self.runtime.mirror.blocks
+        known.prefill({key: block for key, block in self._own.items() if known.get(key) is None})
         await self.seal.open()
         self._filed.clear()
         self._blocks.clear()
@@ -350,6 +356,7 @@ class ClusterLink:
     async def _watch(self, network_id: NetworkId) -> None:
         if self.runtime is None:
             return
+        self._resting.pop(network_id, None)
         table = self.runtime.mirror.want_endpoints(network_id)
         if self.runtime.mirror.problem or not self.runtime.mirror.is_running:
             return  # at the daemon's start it is what was said last that networks begin with
@@ -360,8 +367,19 @@ class ClusterLink:
             _log.warning("network %s starts without knowing what is elsewhere on it", network_id[:12])
 
     async def _unwatch(self, network_id: NetworkId) -> None:
+        """Let a network's endpoints go a while after its last one here, and never while the store is away: a
+        container that is started again then is to find the others'."""
         if self.runtime is not None:
-            await self.runtime.mirror.drop_endpoints(network_id)
+            self._resting[network_id] = self._clock.monotonic()
+
+    async def _drop_rested(self) -> None:
+        while True:
+            await self._clock.sleep(_REST_S / 2)
+            runtime, before = self.require(), self._clock.monotonic() - _REST_S
+            for network_id in [key for key, since in self._resting.items() if since <= before]:
+                if not runtime.mirror.problem:
+                    del self._resting[network_id]
+                    await runtime.mirror.drop_endpoints(network_id)
 
     def _listen(self, table: Table[Any], change: TableChange[Any]) -> None:
         assert self.runtime is not None
@@ -540,6 +558,7 @@ class ClusterLink:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(runtime.run(), name="cluster")
                     group.create_task(self.run(), name="cluster worker")
+                    group.create_task(self._drop_rested(), name="cluster rest")
                     group.create_task(self.paths.run(), name="cluster paths")
             except* Exception:
                 _log.exception("the cluster part failed; it begins again in %g s", _BEGIN_AGAIN_S)

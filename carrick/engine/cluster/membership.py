@@ -163,12 +163,21 @@ class Membership:
             except NotFound:
                 _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
                 self._lease = None
-        await self._mirror.verify()
+        await self._verify()
         self._lease = await self._records.store.grant(self._ttl_s)
         # A sign from a life before is overwritten: its lease would take it away under us. Who begins its
         # first epoch gives it together with that, so that all others need not hear of it twice.
         if self.epoch:
             await self._put_sign()
+
+    async def _verify(self) -> None:
+        """Raise Unavailable if the store is not our cluster's any more: we are no member of what it holds."""
+        try:
+            await self._mirror.verify()
+        except Unavailable:
+            self.revision = ABSENT
+            self._joined.clear()
+            raise
 
     async def _put_sign(self) -> None:
         assert self._lease is not None
@@ -207,7 +216,7 @@ class Membership:
             return
         found = await self._records.nodes.get(self.node)
         if found is None:
-            await self._mirror.verify()
+            await self._verify()
             await self._begin_epoch()
             return
         if found.value.state is NodeState.GONE:

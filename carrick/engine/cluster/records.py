@@ -16,6 +16,8 @@ from ...model.networks import Network
 
 META = "cluster"
 """The one key in `meta/`."""
+RESERVATIONS = "joining/"
+"""Where names are reserved for nodes that are being let in."""
 
 
 class ClusterRecords:

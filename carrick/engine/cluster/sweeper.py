@@ -7,17 +7,18 @@ what was decided from, so that sweepers may overlap, and be killed anywhere.
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from ...domains.membership import LifeStatus, Missing, plan_sweep, status_of
-from ...host.store.contract import ABSENT, Change, Condition, DeletePrefix, StaleRevision
+from ...host.store.contract import ABSENT, Change, Condition, Delete, DeletePrefix, StaleRevision
 from ...host.store.typed import Versioned
 from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
 from ...model.errors import CarrickError, NotFound
 from ..clock import Clock
 from .mirror import Mirror
-from .records import ClusterRecords
+from .records import RESERVATIONS, ClusterRecords
 from .table import Table, TableChange
 
 _log = logging.getLogger(__name__)
@@ -154,7 +155,15 @@ class Sweeper:
                 return  # it is back
             fence = await self._mark_gone(record, at_once=at_once)
         await self._remove_belongings(node, self._records.nodes.expecting(node, fence))
+        await self._free_name(record.value)
         _log.warning("node %s was given up: its endpoints and blocks are free", record.value.name)
+
+    async def _free_name(self, node: NodeRecord) -> None:
+        """End what reserves a name for a node that has just joined: it may join again under another id."""
+        entry = await self._records.store.get(f"{RESERVATIONS}{node.name}")
+        if entry is not None and node.id.encode() in entry.value:
+            with suppress(StaleRevision):
+                await self._records.store.commit([Delete(entry.key)], [Condition(entry.key, entry.revision)])
 
     async def _mark_gone(self, record: Versioned[NodeRecord], *, at_once: bool) -> int:
         """End a node's right to write, as all its writes are conditional on its record."""

@@ -50,16 +50,28 @@ class ArchiveKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """One image for `save`: hex digests of its configuration and, per layer, (blob, diff id)."""
+    """One image for `save`: hex digests of its configuration and, per layer, (blob, diff id); and the
+    id of the image that it was made from, if that is in the archive too."""
 
     config: str
     layers: tuple[tuple[str, str], ...]
     tags: tuple[str, ...]
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """One image of an archive: its manifest, its familiar names, and what it says that it was made from."""
+
+    manifest: bytes
+    tags: tuple[str, ...]
+    parent: str = ""
 
 
 class _DockerEntry(msgspec.Struct, rename="pascal"):
     config: str
     repo_tags: list[str] | None = None
+    parent: str = ""
     layers: list[str] = msgspec.field(default_factory=list)
 
 
@@ -109,8 +121,8 @@ class _Unpacked:
     size: int
 
 
-def extract_docker_images(source: Path, blobs: Path) -> list[tuple[bytes, tuple[str, ...]]]:
-    """Put a docker-archive's blobs into a directory; return the manifest and the names of each image.
+def extract_docker_images(source: Path, blobs: Path) -> list[FoundImage]:
+    """Put a docker-archive's blobs into a directory; return its images.
 
     Docker writes a layer that images share once, and links to it for the others. Raises InvalidRequest
     for an archive that does not hold what it promises.
@@ -150,7 +162,7 @@ def extract_docker_images(source: Path, blobs: Path) -> list[tuple[bytes, tuple[
             oci.Descriptor(f"sha256:{config.hex}", config.size),
             [oci.Descriptor(f"sha256:{layer.hex}", layer.size) for layer in layers],
         )
-        found.append((oci.as_oci(manifest), _familiar(entry.repo_tags or [])))
+        found.append(FoundImage(oci.as_oci(manifest), _familiar(entry.repo_tags or []), entry.parent))
     return found
 
 
@@ -359,13 +371,12 @@ def write_docker_archive(target: Path, blobs: Path, images: list[SavedImage]) ->
             if image.config not in written:
                 written.add(image.config)
                 _add_bytes(archive, f"{image.config}.json", (blobs / image.config).read_bytes())
-            manifest.append(
-                {
-                    "Config": f"{image.config}.json",
-                    "RepoTags": list(image.tags) or None,
-                    "Layers": [f"{diff_id}.tar" for _, diff_id in image.layers],
-                }
-            )
+            entry: dict[str, object] = {
+                "Config": f"{image.config}.json",
+                "RepoTags": list(image.tags) or None,
+                "Layers": [f"{diff_id}.tar" for _, diff_id in image.layers],
+            }
+            manifest.append(entry | ({"Parent": image.parent} if image.parent else {}))
         _add_bytes(archive, "manifest.json", msgspec.json.encode(manifest))
 
 

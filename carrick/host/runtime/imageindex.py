@@ -118,6 +118,14 @@ class ImageIndex:
             images[image_id] = replace(stored, image=replace(stored.image, tagged_at=moment))
         return replace(self, images=images)
 
+    def link(self, image_id: ImageId, parent: str) -> "ImageIndex":
+        """Note what an image was made from, if that is here and it is one step away."""
+        child, other = self.images.get(image_id), self.images.get(ImageId(parent))
+        if child is None or other is None or child.image.history[:-1] != other.image.history:
+            return self
+        linked = replace(child, image=replace(child.image, parent=parent))
+        return replace(self, images=self.images | {image_id: linked})
+
     def without(self, image_id: ImageId) -> "ImageIndex":
         """Forget an image."""
         return replace(self, images={key: value for key, value in self.images.items() if key != image_id})

@@ -237,8 +237,16 @@ class LocalImageStore:
             names: _Names = []
             if kind is archives.ArchiveKind.DOCKER:
                 blobs = work / "blobs"
-                for text, tags in await asyncio.to_thread(archives.extract_docker_images, source, blobs):
-                    names += await self._load_one(blobs, text, tags, report)
+                images = await asyncio.to_thread(archives.extract_docker_images, source, blobs)
+                for image in images:
+                    names += await self._load_one(blobs, image.manifest, image.tags, report)
+                index = self._files.index
+                for image in images:
+                    if image.parent:
+                        config = oci.parse_manifest(image.manifest).config
+                        index = index.link(ImageId(config.digest), image.parent)
+                if index is not self._files.index:
+                    self._files.save_index(index)
             else:
                 layout = source
                 if kind is archives.ArchiveKind.OCI:
@@ -390,6 +398,9 @@ class LocalImageStore:
                 config=image_id.removeprefix("sha256:"),
                 layers=tuple(self._layers_of(image_id)),
                 tags=tuple(sorted(tags)),
+                parent=parent
+                if (parent := self._files.index.images[image_id].image.parent) in wanted
+                else "",
             )
             for image_id, tags in wanted.items()
         ]

@@ -110,6 +110,12 @@ def archives(client: Client) -> None:
     client.get("/images/imp:v1/history")
     client.get("/images/imp:ch/json")
     client.get("/images/imp:ch/history")
+    client.quiet("POST", "/commit?container=src&repo=child")
+    both = client.quiet("GET", "/images/get?names=busybox&names=child").body
+    client.quiet("DELETE", "/images/child")
+    client.quiet("POST", "/images/load", raw=both, headers=_TAR)
+    client.get("/images/child/json")
+    client.get("/images/child/history")
     client.get("/images/get?names=none")
     client.get("/images/get?names=")
 
@@ -119,12 +125,16 @@ def prune(client: Client) -> None:
     client.run("user")
     client.quiet("POST", "/commit?container=user")
     client.get(f"/images/json?filters={quote(json.dumps({'dangling': ['true']}))}")
-    client.post(f"/images/prune?filters={quote(json.dumps({'until': ['1h']}))}")
+    for wanted in ({"until": ["1h"]}, {"label": ["absent"]}, {"label!": ["absent"], "until": ["1h"]}):
+        client.post(f"/images/prune?filters={quote(json.dumps(wanted))}")
+    client.post(f"/images/prune?filters={quote(json.dumps({'dangling': ['x']}))}")
     client.post("/images/prune")
     client.post("/images/prune", note="again")
 
 
 def refused(client: Client) -> None:
+    for platform in ("linux/riscv64", "linux", "amd64", "a/b/c/d"):
+        client.post(f"/containers/create?platform={platform}", {"Image": "busybox"})
     client.post("/images/create")
     client.post("/images/create?fromImage=UPPER")
     client.post("/images/create?fromImage=127.0.0.1:1/none&tag=v1")

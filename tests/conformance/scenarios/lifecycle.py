@@ -72,6 +72,13 @@ def ends(client: Client) -> None:
     client.post("/containers/ipcs/start")
     client.quiet("POST", "/networks/create", {"Name": "gone"})
     client.quiet(
+        "POST",
+        "/containers/create?name=links",
+        {"Image": "busybox", "HostConfig": {"Links": ["end-ok:x"]}},
+    )
+    client.post("/containers/links/start")
+    client.post("/containers/nobody/kill")
+    client.quiet(
         "POST", "/containers/create?name=netless", {"Image": "busybox", "HostConfig": {"NetworkMode": "gone"}}
     )
     client.quiet("DELETE", "/networks/gone")

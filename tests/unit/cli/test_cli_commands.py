@@ -310,6 +310,21 @@ def test_dry_run(cli: Runner) -> None:
     assert json.loads(cli("network", "create", "--dry-run", "--format", "json", "n").out) == plan
 
 
+def test_ports_are_sorted_as_people_count(cli: Runner) -> None:
+    places = [
+        {"HostIp": "::", "HostPort": "8080"},
+        {"HostIp": "0.0.0.0", "HostPort": "10080"},
+        {"HostIp": "0.0.0.0", "HostPort": "8080"},
+    ]
+    ports = {"443/tcp": places[:1], "80/tcp": places}
+    cli.daemon.on("GET /containers/web/json", {"NetworkSettings": {"Ports": ports}})
+    own = ["0.0.0.0:8080", "0.0.0.0:10080", "[::]:8080"]
+    assert cli("port", "web").out.splitlines() == [*(f"80/tcp -> {place}" for place in own), (
+        "443/tcp -> [::]:8080"
+    )]  # fmt: skip
+    assert cli("port", "web", "80").out.splitlines() == own
+
+
 def test_ports(cli: Runner) -> None:
     ports = {"80/tcp": [{"HostIp": "::", "HostPort": "8080"}], "9/udp": None, "443/tcp": []}
     cli.daemon.on("GET /containers/web/json", {"NetworkSettings": {"Ports": ports}})
@@ -542,6 +557,7 @@ def test_run_exit_codes(runnable: Runner, message: str, code: int, flag: str) ->
     assert result.code == code
     assert f"carrick: Error response from daemon: {message}\n" in result.err
     assert result.err.endswith("\n\nRun 'carrick run --help' for more information\n")
+    assert result.out == (f"{ID}\n" if flag == "-d" else "")
 
 
 def test_run_refused_by_the_daemon(runnable: Runner) -> None:
@@ -568,6 +584,17 @@ def test_run_pulls_what_is_missing(runnable: Runner) -> None:
     result = runnable("run", "-dq", "--pull", "always", "busybox")
     assert runnable.daemon.seen()[:2] == ["POST /images/create", "POST /containers/create"]
     assert result.err == ""
+
+
+def test_run_pulls_for_another_platform(runnable: Runner) -> None:
+    def create(request: object) -> Reply:
+        pulled = "POST /images/create" in runnable.daemon.seen()
+        message = "image with reference busybox was found but does not provide the specified platform (x/y)"
+        return Reply(201, {"Id": ID}) if pulled else refuse(404, message)
+
+    runnable.daemon.on("POST /containers/create", create)
+    runnable.daemon.on("POST /images/create", Reply(chunks=[b'{"status":"Pulling"}\n']))
+    assert runnable("run", "-d", "--platform", "x/y", "busybox").code == 0
 
 
 def test_cidfile(runnable: Runner, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ async def test_what_is_told_of_a_commit(engine: CarrickEngine, machine: FakeMach
     actions = [action for action, actor, _ in await told(machine, engine, "container") if actor == box]
     assert actions[-3:] == ["pause", "unpause", "commit"]
     assert (await told(machine, engine, "image"))[-1] == ("tag", made, "made")
-    assert not (await engine.containers.get("box")).state.status == "paused"
+    assert (await engine.containers.get("box")).state.status != "paused"
 
 
 async def test_what_is_told_of_images(engine: CarrickEngine, machine: FakeMachine) -> None:
@@ -145,7 +145,7 @@ async def test_an_image_for_another_platform_is_not_there(engine: CarrickEngine)
 )
 async def test_another_container_that_is_not_there(engine: CarrickEngine, host: dict[str, object]) -> None:
     """The request is wrong; NotFound would have a client fetch the image."""
-    with pytest.raises(InvalidRequest, match="^No such container: nosuch$"):
+    with pytest.raises(InvalidRequest, match=r"^No such container: nosuch$"):
         await create(engine, "box", **host)
 
 
@@ -154,9 +154,9 @@ async def test_links_on_the_default_network(engine: CarrickEngine) -> None:
     await create(engine, "near")
     await create(engine, "box", links=("away:x",))
     await create(engine, "box2", links=("near:x",))
-    with pytest.raises(InvalidRequest, match="^Cannot link to /away, as it does not belong to the default"):
+    with pytest.raises(InvalidRequest, match=r"^Cannot link to /away, as it does not belong to the default"):
         await engine.containers.start("box")
-    with pytest.raises(Conflict, match="^Cannot link to a non running container: /near AS /box2/x$"):
+    with pytest.raises(Conflict, match=r"^Cannot link to a non running container: /near AS /box2/x$"):
         await engine.containers.start("box2")
     await engine.containers.start("near")
     await engine.containers.start("box2")
@@ -183,5 +183,5 @@ async def test_a_path_is_missed_in_the_words_of_the_request(engine: CarrickEngin
     await create(engine, "box")
     with pytest.raises(NotFound, match=r"^Could not find the file /nosuch in container box$"):
         await engine.containers.stat_path("box", "/nosuch")
-    with pytest.raises(NotFound, match="^cannot kill container: nosuch: No such container: nosuch$"):
+    with pytest.raises(NotFound, match=r"^cannot kill container: nosuch: No such container: nosuch$"):
         await engine.containers.kill("nosuch")

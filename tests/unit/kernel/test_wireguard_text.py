@@ -25,7 +25,8 @@ def test_only_what_differs_is_said() -> None:
     before = WireguardState(OTHER, 51820, (WireguardPeerState(PEER),))
     more = replace(PEER, allowed=("10.1.2.0/26", "10.1.3.0/26", "fd01::/112"), keepalive_s=0)
     assert render_changes(replace(step, peers=(more,)), before, "") == (
-        f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = 10.1.2.0/26, 10.1.3.0/26, fd01::/112\nPersistentKeepalive = off\n"
+        f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = 10.1.2.0/26, 10.1.3.0/26, fd01::/112\n"
+        "PersistentKeepalive = off\n"
     )
     assert render_changes(replace(step, peers=(PEER,)), before, "") == ""
 

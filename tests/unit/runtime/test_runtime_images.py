@@ -15,7 +15,7 @@ from carrick.host.runtime.extraction import Extraction
 from carrick.host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
 from carrick.host.runtime.reference import is_image_id, parse_reference
 from carrick.host.runtime.timestamps import parse_moment, parse_rfc3339
-from carrick.model.containers import Image, ImageConfig
+from carrick.model.containers import Image, ImageConfig, ImageHistory
 from carrick.model.errors import Conflict, Failed, InvalidRequest, NotFound
 from carrick.model.ids import ContainerId, ImageId
 
@@ -325,8 +325,8 @@ def test_images_of_an_archive_may_share_layers(tmp_path: Path) -> None:
         docker_archive(source, two_images(layer, digest), {"two/layer.tar": link})
         blobs = tmp_path / f"blobs{number}"
         first, second = archives.extract_docker_images(source, blobs)
-        assert (first[1], second[1]) == (("a:1",), ())
-        manifest = oci.parse_manifest(second[0])
+        assert (first.tags, second.tags) == (("a:1",), ())
+        manifest = oci.parse_manifest(second.manifest)
         assert [(item.digest, item.size) for item in manifest.layers] == [(digest, len(layer))]
         assert (blobs / manifest.layers[0].hex).read_bytes() == layer
         assert (blobs / manifest.config.hex).exists()
@@ -382,6 +382,21 @@ def test_an_image_made_of_another() -> None:
     assert made.config == new.config and made.container_config == new.container_config
     nothing = oci.parse_image(oci.render_image(replace(new, diff_id="")), [1])
     assert nothing.layers == (DIGEST,) and nothing.history[2].empty_layer
+
+
+def test_what_an_image_was_made_from() -> None:
+    one, two, three = ImageHistory(created_by="1"), ImageHistory(created_by="2"), ImageHistory()
+    base, child, other = (
+        replace(stored, image=replace(stored.image, history=history))
+        for stored, history in (
+            (image(1), (one,)), (image(2), (one, two)), (image(3), (three, two)),
+        )
+    )  # fmt: skip
+    index = index_of(base, child, other)
+    parent = base.image.id
+    assert index.link(child.image.id, parent).images[child.image.id].image.parent == parent
+    for identity, of in ((other.image.id, parent), (base.image.id, parent), (child.image.id, "sha256:00")):
+        assert index.link(identity, of) is index
 
 
 def test_when_an_image_was_named() -> None:

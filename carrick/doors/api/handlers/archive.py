@@ -5,6 +5,7 @@ import base64
 from aiohttp import web
 
 from ....host.runtime.api import PathStat
+from ....host.runtime.healthcheck import render_healthcheck
 from ....model.errors import InvalidRequest
 from ..call import Call, encode
 from ..parse.containers import parse_config
@@ -98,6 +99,9 @@ def _changes_of(body: Fields) -> tuple[str, ...]:
     changes += [f"EXPOSE {port}" for port in config.exposed_ports]
     changes += [f"VOLUME {encode([path]).decode().strip()}" for path in config.volumes]
     changes += [f"LABEL {_quoted(key)}={_quoted(value)}" for key, value in config.labels.items()]
+    changes += [f"ONBUILD {line}" for line in config.on_build]
+    if config.healthcheck and (line := render_healthcheck(config.healthcheck)):
+        changes.append(f"HEALTHCHECK {line}")
     return tuple(changes)
 
 

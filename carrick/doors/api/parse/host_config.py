@@ -57,6 +57,11 @@ _NULLABLE = (
 _ROTATION = {"local": (20 * 1024**2, "5")}
 """How large a log driver's files get, and how many there are, unless its options say so."""
 
+_NAMESPACE_MODES = (
+    ("IpcMode", "IPC", ("", "none", "private", "shareable", "host")),
+    ("PidMode", "PID", ("", "host")),
+    ("UTSMode", "UTS", ("", "host")),
+)
 _RUNTIMES = frozenset(("", "runc", "io.containerd.runc.v2"))
 _MINIMUM_MEMORY = 6 * 1024 * 1024
 
@@ -270,6 +275,10 @@ def _check_choices(body: Fields) -> None:
         raise InvalidRequest(f"Unknown runtime specified {runtime}")
     if (mode := body.text("CgroupnsMode")) not in ("", "host", "private"):
         raise InvalidRequest(f"invalid cgroup namespace mode: {mode}")
+    for name, what, modes in _NAMESPACE_MODES:
+        mode = body.text(name)
+        if mode not in modes and not (name != "UTSMode" and mode.startswith("container:")):
+            raise InvalidRequest(f"invalid {what} mode: {mode}")
     if (isolation := body.text("Isolation")) not in ("", "default"):
         raise InvalidRequest(f"Invalid isolation: {quoted(isolation)} - linux only supports 'default'")
     if body.text_map("StorageOpt"):

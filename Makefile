@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Everything they need, they install.
-.PHONY: help demo demo-clean test check format fuzz bench docs lock clean
+.PHONY: help demo demo-clean test check format fuzz bench scale docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -9,6 +9,7 @@ help:
 	@echo "make test        install what the tests need and run them all (as root)"
 	@echo "make check       format, lint, types, import layers"
 	@echo "make bench       measure side by side with Docker and Podman (some 25 minutes)"
+	@echo "make scale       thousands of simulated nodes against a real etcd (some 20 minutes)"
 	@echo "make fuzz        throw garbage at whatever parses bytes from outside"
 	@echo "make docs        write the generated pages of the reference anew"
 
@@ -39,6 +40,10 @@ bench:
 	@scripts/bootstrap dev
 	@bench/install.sh
 	$(PYTHON) -m bench
+
+scale:
+	@scripts/bootstrap dev
+	$(PYTHON) -m bench.scale
 
 docs:
 	@scripts/bootstrap dev

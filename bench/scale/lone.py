@@ -47,6 +47,11 @@ async def _join(config: EtcdConfig, shape: Shape, number: int) -> dict[str, floa
             published = time.monotonic()
             assert address
             after = _rss_mib()
+            known = {
+                "nodes": len(node.mirror.nodes),
+                "blocks": len(node.mirror.blocks),
+                "endpoints": sum(len(table) for table in node.mirror.endpoints.values()),
+            }
             await node.leave()
         return {
             "joined_s": joined - began,
@@ -57,9 +62,7 @@ async def _join(config: EtcdConfig, shape: Shape, number: int) -> dict[str, floa
             "published_s": published - started,
             "mib_before": before,
             "mib_more": after - before,
-            "nodes": len(node.mirror.nodes),
-            "blocks": len(node.mirror.blocks),
-            "endpoints": sum(len(table) for table in node.mirror.endpoints.values()),
+            **known,
         }
 
 

@@ -249,10 +249,11 @@ class OverlayDriver:
 
     def firewall_rules(self, network: Network) -> NetworkRules | None:
         rules = self._bridge.firewall_rules(_as_bridge(network))
-        if rules is not None and is_encrypted(network):
-            # A VXLAN device takes whatever arrives at its port: what was not sealed must not get there.
-            return replace(rules, sealed_vni=vni_of(network))
-        return rules
+        if rules is None:
+            return None
+        # A VXLAN device takes whatever arrives at its port: what was not sealed must not get there.
+        sealed = vni_of(network) if is_encrypted(network) else 0
+        return replace(rules, vni=vni_of(network), sealed_vni=sealed)
 
 
 def is_encrypted(network: Network) -> bool:

@@ -36,7 +36,7 @@ from ..model.steps import (
 )
 from . import bridge
 from .contract import Announcements, ClusterView, DriverCapabilities, HostView, Way
-from .overlay import VNI, no_cluster
+from .overlay import VNI, no_cluster, vni_of
 from .transports.choose import BACKEND, CROSS_SUBNET, Choice, choose, parse_choice
 from .transports.contract import Peer, Span
 from .transports.shared import NOWHERE_METRIC, main_underlay
@@ -250,7 +250,9 @@ class RoutedDriver:
             any(part.wireguard for part in parts),
             any(part.plain for part in parts),
         )
-        return replace(rules, across=across)
+        choice = parse_choice(network)
+        tunnelled = any(transport.name == "vxlan" for transport in choice.transports)
+        return replace(rules, across=across, vni=vni_of(network) if tunnelled else 0)
 
 
 def mode_of(network: Network) -> str:

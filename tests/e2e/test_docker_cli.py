@@ -533,7 +533,7 @@ def test_events_and_usage(docker: Docker) -> None:
     until = int(time.time()) + 1
     shown = docker.lines(f"events --since {since} --until {until} --format", "{{.Type}} {{.Action}}")
     wanted = [
-        "network create", "volume create", "container create", "volume mount", "network connect",
+        "network create", "volume create", "container create", "network connect", "volume mount",
         "container start", "container exec_die", "container pause", "container unpause", "container rename",
         "container kill", "container die", "container stop", "container start", "container restart",
         "container kill", "container die", "container destroy", "network destroy", "volume destroy",

@@ -37,7 +37,21 @@ class Three:
         for source in self.boxes:
             for target in self.boxes:
                 eventually(lambda s=source, t=target: s.resolve(t.name) == [t.ip()], 20, f"{target.name}")
-                eventually(lambda s=source, t=target: s.reaches(t.ip()), 20, f"{source.name} {target.name}")
+                try:
+                    eventually(lambda s=source, t=target: s.reaches(t.ip()), 20)
+                except AssertionError:
+                    pytest.fail(
+                        f"{source.name} does not reach {target.name} ({target.ip()})\n{self.tables()}"
+                    )
+
+    def tables(self) -> str:
+        """Return what decides about frames, on every host and in every container."""
+        texts = []
+        for host in self.hosts:
+            texts += [f"--- {host.name}", host.run("bridge", "fdb", "show").out, host.run("ip", "neigh").out]
+        for each in self.boxes:
+            texts += [f"--- {each.name} {each.mac()}", each.on_net("ip", "neigh"), each.on_net("ip", "addr")]
+        return "\n".join(texts)
 
     @contextmanager
     def traffic(self, boxes: Sequence[Box] | None = None) -> Iterator[dict[str, Pinger]]:

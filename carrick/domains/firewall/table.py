@@ -2,6 +2,7 @@
 
 Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first:
 
+  raw_output       what is not tracked: the packets of our own tunnels
   raw_prerouting   what must never be routed: 127.0.0.0/8 arriving from a container
   nat_prerouting,
   nat_output       jump to `publish` for packets to an address of this host
@@ -56,8 +57,8 @@ class NetworkRules:
 
     `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
     are the source addresses to use instead of masquerading, or "". `across` is for a routed network that has
-    parts of its subnets on other hosts. `sealed_vni` is that of a VXLAN whose packets come out of the node's
-    WireGuard device, or are forged (0: none).
+    parts of its subnets on other hosts. `vni` is that of its VXLAN (0: none), and `sealed_vni` that of one
+    whose packets come out of the node's WireGuard device, or are forged.
     """
 
     key: str
@@ -73,6 +74,7 @@ class NetworkRules:
     trusted_interfaces: tuple[str, ...] = ()
     across: Across | None = None
     sealed_vni: int = 0
+    vni: int = 0
 
     def mode(self, version: int) -> str:
         return self.mode6 if version == 6 else self.mode4
@@ -150,6 +152,7 @@ _MAPS = (
 
 _CHAINS = (
     ("raw_prerouting", "type filter hook prerouting priority raw; policy accept;"),
+    ("raw_output", "type filter hook output priority raw; policy accept;"),
     ("nat_prerouting", "type nat hook prerouting priority dstnat; policy accept;"),
     ("nat_output", "type nat hook output priority -100; policy accept;"),
     ("nat_postrouting", "type nat hook postrouting priority srcnat; policy accept;"),
@@ -157,6 +160,7 @@ _CHAINS = (
     ("publish", ""),
     ("across", ""),
 )
+_VNI_SETS = ("sealed", "tunnels")
 # A VNI, in the VXLAN header behind the UDP header (RFC 7348, section 5).
 _VNI = "@th,96,24"
 
@@ -234,13 +238,13 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     for kind, name, typed, flags in _MAPS:
         lines.append(f"add {kind} {inet} {name} {{ type {typed}; {flags} }}")
     # What `type` cannot say: it is the part of a packet that it is compared with.
-    lines.append(f"add set {inet} sealed {{ typeof {_VNI}; }}")
+    lines += [f"add set {inet} {name} {{ typeof {_VNI}; }}" for name in _VNI_SETS]
     for name, hook in _CHAINS:
         lines.append(f"add chain {inet} {name}" + (f" {{ {hook} }}" if hook else ""))
         lines.append(f"flush chain {inet} {name}")
     # Maps that point at chains are emptied before the chains they point at go.
     lines += [f"flush {kind} {inet} {name}" for kind, name, _, _ in _MAPS]
-    lines.append(f"flush set {inet} sealed")
+    lines += [f"flush set {inet} {name}" for name in _VNI_SETS]
     for chain in stale:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     lines += [f"add rule {inet} {chain} {rule}" for chain, rule in _RULES]
@@ -248,6 +252,11 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
         f'add rule {inet} raw_prerouting udp dport {VXLAN_PORT} iifname != "{device_name(firewall.table)}" '
         f"{_VNI} @sealed drop"
     )
+    # The tunnel's own packets are none of the tracker's business: their contents are, where they come out.
+    lines += [
+        f"add rule {inet} {chain} udp dport {VXLAN_PORT} {_VNI} @tunnels notrack"
+        for chain in ("raw_prerouting", "raw_output")
+    ]
     lines += _render_bridge_table(firewall)
     for network in firewall.networks:
         lines += render_add_network(firewall.table, network)
@@ -386,6 +395,8 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         ("into", f"{bridge} : jump {into}"),
         ("outof", f"{bridge} : jump {outof}"),
     ]
+    if network.vni:
+        elements.append(("tunnels", str(network.vni)))
     if network.sealed_vni:
         elements.append(("sealed", str(network.sealed_vni)))
     for subnet in network.subnets:

@@ -161,5 +161,5 @@ class NetworkDirectory:
 def _refused(membership: Membership, error: StaleRevision) -> None:
     if membership.refused(error):
         raise Unavailable(
-            "this node's membership was ended meanwhile", remedy="try again in a moment"
+            membership.problem or "this node's membership was ended meanwhile", remedy="try again in a moment"
         ) from error

@@ -75,6 +75,11 @@ class Membership:
         return self.revision != ABSENT
 
     @property
+    def problem(self) -> str:
+        """Why the store is of no use now, "" if it is of use."""
+        return self._mirror.problem
+
+    @property
     def is_draining(self) -> bool:
         record = self._mirror.nodes.get(self.node)
         return record is not None and record.state is NodeState.DRAINING

@@ -26,11 +26,21 @@ def start(process: Process, command: Sequence[str], log: Path, environment: Mapp
 
 
 def is_starting(process: Process) -> bool:
-    """Say whether the program has not even come so far as to have a pid."""
+    """Say whether the program has not even come so far as to have a pid, or a command line."""
     try:
-        return not path_on(process, _PID_FILE).read_text().strip()
+        pid = path_on(process, _PID_FILE).read_text().strip()
+        if not pid:
+            return True
     except OSError:
         return True
+    try:
+        if path_on(process, f"/proc/{pid}/cmdline").read_bytes():
+            return False
+        # While the shell becomes the program it has none; so has a dead one that nobody has reaped.
+        state = path_on(process, f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def find(process: Process, word: str, *pid_files: str) -> int:

@@ -5,6 +5,8 @@ once its web server answers; `app` waits for that, and is on both networks; `web
 """
 
 import json
+import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -196,18 +198,20 @@ def test_events_are_followed(shop: Project) -> None:
         [_COMPOSE, "-p", "shop", "events", "--json"],
         cwd=shop.directory,
         stdout=subprocess.PIPE,
-        text=True,
         env={**shop.daemon.environment, "PATH": "/usr/bin:/bin", "HOME": str(shop.directory)},
     )
     try:
         assert watching.stdout is not None
-        # It may not be listening yet the first time.
-        seen: list[str] = []
-        shop("restart -t 0 web")
-        while "start" not in seen:
-            event = json.loads(watching.stdout.readline())
-            assert event["service"] == "web"
-            seen.append(event["action"])
+        text = b""
+        while b'"start"' not in text:
+            # It may not be listening yet the first time.
+            shop("restart -t 0 web")
+            while b'"start"' not in text and select.select([watching.stdout], [], [], 3)[0]:
+                piece = os.read(watching.stdout.fileno(), 65536)
+                assert piece, "docker-compose events has ended"
+                text += piece
+        events = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+        assert events and {event["service"] for event in events} == {"web"}
     finally:
         watching.kill()
         watching.wait()

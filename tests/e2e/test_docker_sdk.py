@@ -1,5 +1,6 @@
 """The Python SDK (`docker` on PyPI), pointed at the daemon: the ordinary day of every part of it."""
 
+import gc
 import io
 import socket
 import tarfile
@@ -30,6 +31,7 @@ def client(daemon: Daemon) -> Iterator[Any]:
         yield made
     finally:
         made.close()
+        gc.collect()  # Now, and not in the middle of another module's test, where it is an error.
         daemon.remove_all()
         daemon.api.post('/volumes/prune?filters={"all":["1"]}')
 

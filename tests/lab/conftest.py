@@ -32,8 +32,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     lab, begun = getattr(item, "lab_and_logs", (None, {}))
     if report.when == "call" and report.failed:
-        for host in lab.hosts if lab else ():
-            report.sections.append((f"carrickd on {host.name}", host.log_text()[begun[host.name] :][-8000:]))
+        for host in (*lab.hosts, lab.etcd) if lab else ():
+            report.sections.append((f"log of {host.name}", host.log_text()[begun[host.name] :][-8000:]))
     return report
 
 
@@ -54,7 +54,8 @@ def standing_cluster() -> Iterator[TempLab]:
 @pytest.fixture
 def cluster(standing_cluster: TempLab, request: pytest.FixtureRequest) -> Iterator[TempLab]:
     """The module's cluster, mended and emptied after the test; nothing may be left of its containers."""
-    lengths = {host.name: len(host.log_text()) for host in standing_cluster.hosts}
+    logging = [*standing_cluster.hosts, standing_cluster.etcd]
+    lengths = {host.name: len(host.log_text()) for host in logging}
     request.node.lab_and_logs = (standing_cluster, lengths)
     yield standing_cluster
     standing_cluster.mend()

@@ -124,10 +124,16 @@ class Mirror:
         pause = _FIRST_PAUSE_S
         while True:
             try:
+                # Before and after: in between, it may be given its data back.
+                await self.verify()
+                newest = 0
                 async with follow(self.records.store, table.prefix) as updates:
                     async for update in updates:
                         if isinstance(update, Snapshot):
                             await self.verify()
+                            if update.revision < newest:
+                                raise Unavailable(f"the store has gone back to revision {update.revision}")
+                        newest = max(newest, update.revision)
                         pause = _FIRST_PAUSE_S
                         if self._away.pop(table.prefix, None):
                             _log.info("watching %s again", table.prefix)

@@ -18,7 +18,6 @@ _ALWAYS = {
     "nft": "nftables",
     "runc": "runc",
     "conmon": "conmon",
-    "skopeo": "skopeo",
     "umoci": "umoci",
 }
 

@@ -10,6 +10,7 @@ from ..model.errors import Unavailable
 from .processes import Process, start_on
 
 _PID_FILE = "/run/.service.pid"
+_SHELL = "/bin/sh"
 _END_S = 30.0
 
 
@@ -21,7 +22,7 @@ def path_on(process: Process, path: str | Path) -> Path:
 def start(process: Process, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
     """Start the program; return without waiting for it."""
     path_on(process, _PID_FILE).unlink(missing_ok=True)
-    shell = ("/bin/sh", "-c", f'echo $$ >{_PID_FILE}; exec "$@"', "sh")
+    shell = (_SHELL, "-c", f'echo $$ >{_PID_FILE}; exec "$@"', "sh")
     start_on(process.pid, [*shell, *command], log, environment)
 
 
@@ -34,9 +35,9 @@ def is_starting(process: Process) -> bool:
     except OSError:
         return True
     try:
-        if path_on(process, f"/proc/{pid}/cmdline").read_bytes():
-            return False
-        # While the shell becomes the program it has none; so has a dead one that nobody has reaped.
+        if command := path_on(process, f"/proc/{pid}/cmdline").read_bytes():
+            return command.startswith(_SHELL.encode())
+        # While the shell becomes the program there is none; nor is there of a dead one that nobody has reaped.
         state = path_on(process, f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False

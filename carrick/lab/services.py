@@ -37,7 +37,7 @@ def is_starting(process: Process) -> bool:
     try:
         if command := path_on(process, f"/proc/{pid}/cmdline").read_bytes():
             return command.startswith(_SHELL.encode())
-        # While the shell becomes the program there is none; nor is there of a dead one that nobody has reaped.
+        # There is none while the shell becomes the program, and none of a dead one that nobody has reaped.
         state = path_on(process, f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False

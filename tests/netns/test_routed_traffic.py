@@ -35,7 +35,7 @@ from carrick.host.wireguard import Wireguard
 from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from carrick.model.errors import NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
-from carrick.model.networks import Endpoint, Network, PoolConfig, Sandbox, Scope
+from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox, Scope
 from carrick.model.steps import CreateNetns, Nft, Plan, SetSysctl
 from carrick.testing.kernel_suite import World
 from carrick.testing.namespaces import Namespace, Namespaces, namespaces
@@ -763,7 +763,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
             network.id,
             network.name,
             0,
-            mac_address=f"02:00:00:00:07:{host.number:02x}",
+            settings=EndpointSettings(mac_address=f"02:00:00:00:07:{host.number:02x}"),
             ipv4=f"{host.address(4)}/16",
             ipv6=f"{host.address(6)}/96",
         )

@@ -42,14 +42,21 @@ class Ownership:
         self._readdress = readdress
         self._random = choose or random.Random()
         self._changed = asyncio.Event()
+        self._done = asyncio.Event()
+        self._done.set()
 
     @property
     def is_settled(self) -> bool:
         """Tell whether the blocks that we think are ours are so in this epoch."""
         return not self._changed.is_set()
 
+    async def settled(self) -> None:
+        """Return once the blocks that we think are ours are so in this epoch, and nobody is in others."""
+        await self._done.wait()
+
     def new_epoch(self) -> None:
         """The cluster has given us up, or never knew us: what we had is to be taken again."""
+        self._done.clear()
         self._changed.set()
         self._publisher.start_again()
 
@@ -72,4 +79,5 @@ class Ownership:
                 continue
             pause = 0.2
             self._changed.clear()
+            self._done.set()
             self._publisher.start_again()

@@ -8,7 +8,7 @@ start, a rename, and coming back after a week alone.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ...host.store.contract import Change, StaleRevision
@@ -29,7 +29,8 @@ _PER_TRANSACTION = 100
 class Publisher:
     """`desired` gives this node's endpoints on global networks, by key.
 
-    `published` is what the store is known to hold of us, None where that is to be read.
+    `published` is what the store is known to hold of us, None where that is to be read. Nothing is said
+    before `ready` returns.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Publisher:
         desired: Callable[[], Mapping[str, RemoteEndpoint]],
         choose: random.Random | None = None,
         published: Mapping[str, RemoteEndpoint] | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._records = records
         self._mirror = mirror
         self._membership = membership
         self._clock = clock
         self._desired = desired
+        self._ready = ready
         self._random = choose or random.Random()
         self._actual = dict(published) if published is not None else None
         # The networks that may hold something of us; None where it may be any of them.
@@ -79,6 +82,8 @@ class Publisher:
             try:
                 await self._mirror.ready()
                 await self._membership.joined()
+                if self._ready is not None:
+                    await self._ready()
                 await self._publish()
             except StaleRevision as error:
                 self._actual = None
@@ -101,6 +106,8 @@ class Publisher:
         if self._actual is None:
             self._actual = await self._read_own()
         actual = self._actual
+        # Of now: what is desired in this epoch must not be written in the next one.
+        condition = self._membership.condition()
         desired = dict(self._desired())
         self._touched = _networks_of(actual) | _networks_of(desired)
         put, gone = difference(desired, actual)
@@ -111,7 +118,7 @@ class Publisher:
         changes[:0] = self._touch(first_on)
         for start in range(0, len(changes), _PER_TRANSACTION):
             part = changes[start : start + _PER_TRANSACTION]
-            await self._records.store.commit(part, [self._membership.condition()])
+            await self._records.store.commit(part, [condition])
         self._actual = desired
 
     def _touch(self, networks: set[NetworkId]) -> Sequence[Change]:

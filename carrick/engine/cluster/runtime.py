@@ -64,6 +64,7 @@ class ClusterRuntime:
         choose: random.Random | None = None,
     ) -> None:
         self.settings = settings
+        self._limit = ties.limit
         self.store = store
         self.records = ClusterRecords(store)
         self.mirror = Mirror(self.records, clock, choose)
@@ -86,6 +87,7 @@ class ClusterRuntime:
             clock=clock,
             desired=ties.desired,
             choose=choose,
+            ready=self._settled,
         )
         self.blocks = BlockService(
             records=self.records,
@@ -117,8 +119,15 @@ class ClusterRuntime:
         )
         self.mirror.listen(ties.listen)
 
+    async def _settled(self) -> None:
+        # An address in a block that somebody else has by now must not be said even for a moment.
+        await self.ownership.settled()
+
     def _new_epoch(self) -> None:
         self.ownership.new_epoch()
+        # Nothing is ours until it is taken again.
+        for network_id in self.mirror.networks.live():
+            self._limit(NetworkId(network_id))
 
     async def load(self) -> None:
         """Begin with what the cluster said last."""

@@ -38,6 +38,7 @@ from ..model.errors import (
     InvalidRequest,
     NotFound,
     NotModified,
+    Unavailable,
 )
 from ..model.ids import ContainerId, NetworkId, SandboxId, short
 from ..model.networks import Sandbox
@@ -56,6 +57,8 @@ from .tasks import TaskOwner
 from .values import ContainerRecord, WaitCondition
 
 _log = logging.getLogger(__name__)
+_FIRST_RETRY_S = 0.5
+_LONGEST_RETRY_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 _KILL_TIMEOUT_S = 30.0
 _FIRST_DELAY_S = 0.1
@@ -395,15 +398,38 @@ class Lifecycle:
                 _log.warning("restarting %s: %s", record.name, error)
 
     async def restart_after_boot(self, record: ContainerRecord) -> None:
-        """Start a container that should run and does not, when the daemon starts. Lock not held."""
-        async with self._state.lock(record.id):
-            current = self._state.containers.get(record.id)
-            if current is None or current.state.is_running:
+        """Start a container that should run and does not, when the daemon starts. Lock not held.
+
+        What is unavailable now (the cluster's store is not there yet) is tried again, behind the answer.
+        """
+        if not await self._try_after_boot(record.id):
+            self._tasks.start(self._keep_trying(record.id), f"start {record.name} again")
+
+    async def _keep_trying(self, container_id: ContainerId) -> None:
+        pause = _FIRST_RETRY_S
+        while True:
+            await asyncio.sleep(pause)
+            current = self._state.containers.get(container_id)
+            if current is None or not restarts_on_boot(current):
                 return
+            if await self._try_after_boot(container_id):
+                return
+            pause = min(pause * 2, _LONGEST_RETRY_S)
+
+    async def _try_after_boot(self, container_id: ContainerId) -> bool:
+        """Start the container; return False if that is worth another try."""
+        async with self._state.lock(container_id):
+            current = self._state.containers.get(container_id)
+            if current is None or current.state.is_running:
+                return True
             try:
                 await self._start(current)
+            except Unavailable as error:
+                _log.warning("starting %s at the daemon's start: %s; it is tried again", current.name, error)
+                return False
             except CarrickError as error:
-                _log.error("starting %s at the daemon's start: %s", record.name, error)
+                _log.error("starting %s at the daemon's start: %s", current.name, error)
+        return True
 
     # Asking for an end -----------------------------------------------------------------------
 

@@ -17,17 +17,12 @@ from ..domains.ipam import Allocator, Pool, PoolId
 from ..domains.ipam.errors import PoolFull
 from ..domains.ipam.types import Address
 from ..engine.clock import Clock
-from ..engine.cluster.blocks import BlockService
-from ..engine.cluster.membership import Membership
-from ..engine.cluster.mirror import Mirror
-from ..engine.cluster.ownership import Ownership
-from ..engine.cluster.publisher import Publisher
 from ..engine.cluster.records import ClusterRecords
-from ..engine.cluster.sweeper import Sweeper
+from ..engine.cluster.runtime import ClusterRuntime, Ties
 from ..engine.cluster.table import Table
 from ..host.store.contract import Change, Condition, Entry, Event, LeaseId, Snapshot, Store, Watch
 from ..host.store.typed import Collection
-from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint, Underlay
+from ..model.cluster import Block, ClusterSettings, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from ..model.errors import Unavailable
 from ..model.ids import ContainerId, EndpointId, NetworkId
 from ..model.networks import Network
@@ -161,56 +156,38 @@ class SimulatedNode:
         self._kept: dict[str, Block] = dict(self.memory.blocks or {})
         self._allocators: dict[NetworkId, Allocator] = {}
         self._giving = asyncio.Lock()
-        self.records = records(self.wire)
-        self.mirror = Mirror(self.records, clock, choose, make_table)
-        self.membership = Membership(
-            node=self.id,
-            epoch=self.memory.epoch,
-            records=self.records,
-            mirror=self.mirror,
+        # The very parts that a daemon runs, tied to containers that are addresses.
+        self.runtime = ClusterRuntime(
+            settings=ClusterSettings(
+                "simulated", self.id, self.id, (), epoch=self.memory.epoch, gone_after_s=gone_after_s
+            ),
+            store=self.wire,
+            local=None,
+            ties=Ties(
+                describe=self._describe,
+                desired=self.desired,
+                limit=self._limit,
+                in_use=self._in_use,
+                exclusively=lambda: self._giving,
+                kept=lambda: self._kept,
+                forget=self._forget,
+                readdress=self._readdress,
+                save_epoch=self._save_epoch,
+                listen=lambda table, change: None,
+            ),
             clock=clock,
-            describe=self._describe,
-            save_epoch=self._save_epoch,
-            on_new_epoch=self._new_epoch,
             choose=choose,
-        )
-        self.publisher = Publisher(
-            records=self.records,
-            mirror=self.mirror,
-            membership=self.membership,
-            clock=clock,
-            desired=self.desired,
-            choose=choose,
+            records=records,
+            make_table=make_table,
             published=self._published() if self.memory.is_published else None,
         )
-        self.blocks = BlockService(
-            records=self.records,
-            mirror=self.mirror,
-            membership=self.membership,
-            clock=clock,
-            on_change=self._limit,
-            on_released=self._forget,
-            in_use=self._in_use,
-            exclusively=lambda: self._giving,
-            choose=choose,
-        )
-        self.ownership = Ownership(
-            blocks=self.blocks,
-            membership=self.membership,
-            publisher=self.publisher,
-            clock=clock,
-            kept=lambda: self._kept,
-            readdress=self._readdress,
-            choose=choose,
-        )
-        self.sweeper = Sweeper(
-            node=self.id,
-            records=self.records,
-            mirror=self.mirror,
-            clock=clock,
-            gone_after_s=gone_after_s,
-            choose=choose,
-        )
+        self.records = self.runtime.records
+        self.mirror = self.runtime.mirror
+        self.membership = self.runtime.membership
+        self.publisher = self.runtime.publisher
+        self.blocks = self.runtime.blocks
+        self.ownership = self.runtime.ownership
+        self.sweeper = self.runtime.sweeper
 
     @asynccontextmanager
     async def running(self, gate: asyncio.Event | None = None) -> AsyncIterator[Self]:
@@ -229,14 +206,7 @@ class SimulatedNode:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             tasks = [
                 group.create_task(run(part), name=f"{self.id} {type(part).__name__}")
-                for part in (
-                    self.mirror,
-                    self.membership,
-                    self.publisher,
-                    self.blocks,
-                    self.ownership,
-                    self.sweeper,
-                )
+                for part in self.runtime.parts
             ]
             try:
                 yield self
@@ -387,9 +357,6 @@ class SimulatedNode:
             version="0.0.0",
             vtep_mac="02:00:00:00:00:02",
         )
-
-    def _new_epoch(self) -> None:
-        self.ownership.new_epoch()
 
     async def _save_epoch(self, epoch: int) -> None:
         self.memory.epoch = epoch

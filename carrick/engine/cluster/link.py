@@ -160,7 +160,7 @@ class ClusterLink:
         assert self.settings is not None
         await self.seal.close()
         if self.runtime is not None:
-            await self.runtime.cache.clear()
+            await self.runtime.forget()
         self.runtime = None
         self.settings = None
         for network in list(self._state.networks.values()):

@@ -10,9 +10,10 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ...host.store.contract import Store
+from ...host.store.typed import Collection
 from ...model.cluster import Block, ClusterSettings, NodeRecord, RemoteEndpoint
 from ...model.ids import NetworkId
 from ..clock import Clock
@@ -24,8 +25,15 @@ from .ownership import Ownership
 from .publisher import Publisher
 from .records import ClusterRecords
 from .sweeper import Sweeper
+from .table import Table
 
 _log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """What runs until it is cancelled."""
+
+    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +59,31 @@ class Ties:
 
 
 class ClusterRuntime:
-    """The parts of one membership. `store` is the cluster's, `local` the node's own."""
+    """The parts of one membership. `store` is the cluster's, `local` the node's own (None: no cache).
+
+    `records` and `make_table` may let many nodes of one process share what they decode; `published` is what
+    the store is known to hold of us.
+    """
 
     def __init__(
         self,
         *,
         settings: ClusterSettings,
         store: Store,
-        local: Store,
+        local: Store | None,
         ties: Ties,
         clock: Clock,
         choose: random.Random | None = None,
+        records: Callable[[Store], ClusterRecords] = ClusterRecords,
+        make_table: Callable[[Collection[Any]], Table[Any]] = Table,
+        published: Mapping[str, RemoteEndpoint] | None = None,
     ) -> None:
         self.settings = settings
         self._limit = ties.limit
         self.store = store
-        self.records = ClusterRecords(store)
-        self.mirror = Mirror(self.records, clock, choose)
-        self.cache = Cache(local, self.mirror, clock)
+        self.records = records(store)
+        self.mirror = Mirror(self.records, clock, choose, make_table)
+        self.cache = Cache(local, self.mirror, clock) if local is not None else None
         self.membership = Membership(
             node=settings.node,
             epoch=settings.epoch,
@@ -88,6 +103,7 @@ class ClusterRuntime:
             desired=ties.desired,
             choose=choose,
             ready=self._settled,
+            published=published,
         )
         self.blocks = BlockService(
             records=self.records,
@@ -131,20 +147,30 @@ class ClusterRuntime:
 
     async def load(self) -> None:
         """Begin with what the cluster said last."""
-        await self.cache.load()
+        if self.cache is not None:
+            await self.cache.load()
 
-    async def run(self) -> None:
-        """Run every part until cancelled."""
-        parts = (
+    async def forget(self) -> None:
+        """Forget what the cluster said: this node has left."""
+        if self.cache is not None:
+            await self.cache.clear()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return what runs while this node is a member."""
+        found: tuple[Part, ...] = (
             self.store,
             self.mirror,
-            self.cache,
             self.membership,
             self.publisher,
             self.blocks,
             self.ownership,
             self.sweeper,
         )
+        return found if self.cache is None else (*found, self.cache)
+
+    async def run(self) -> None:
+        """Run every part until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for part in parts:
+            for part in self.parts:
                 group.create_task(part.run(), name=f"cluster {type(part).__name__}")

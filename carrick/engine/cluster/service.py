@@ -19,7 +19,6 @@ from ...model.steps import WireguardPeerState
 from ..clock import Clock
 from ..state import State
 from ..tasks import TaskOwner
-from .claims import check_same
 from .link import ClusterLink
 from .runtime import ClusterRuntime
 from .values import (
@@ -116,6 +115,8 @@ class ClusterService:
 
     async def _attach(self, settings: ClusterSettings) -> ClusterRuntime:
         runtime = await self._link.attach(self.joining.open_store(settings))
+        from .claims import check_same
+
         runtime.mirror.verify = partial(check_same, runtime.records, settings)
         return runtime
 

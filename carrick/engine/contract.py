@@ -4,7 +4,7 @@ A `reference` to a container or network is what the user typed: full id, exact n
 that order; an ambiguous prefix is InvalidRequest, a miss NotFound, in Docker's words.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,8 @@ from ..host.runtime.api import (
 )
 from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
+from ..model.guests import GuestSpec
+from ..model.ids import ContainerId
 from ..model.networks import EndpointSettings
 from ..model.steps import Plan
 from .cluster.values import (
@@ -51,6 +53,7 @@ from .values import (
     ExecView,
     Filters,
     Finding,
+    GuestView,
     NetworkView,
     SystemInfo,
     UpdateContainer,
@@ -293,8 +296,62 @@ class Cluster(Protocol):
     async def peers(self) -> list[PeerView]: ...
 
 
+class Guests(Protocol):
+    """Interfaces of containers that other engines run."""
+
+    async def add(self, spec: GuestSpec) -> GuestView:
+        """Attach a guest: address, interface, routes, ports, names, all of it or nothing.
+
+        Conflict if it is there already, or if its namespace has an interface of that name; NotFound without
+        the network or the namespace; Failed with Docker's words for a port that is taken; Unavailable when
+        the same may succeed later.
+        """
+        ...
+
+    async def remove(self, guest: ContainerId) -> bool:
+        """Take a guest away, whatever is left of it, its namespace too being gone perhaps.
+
+        Returns whether there was one: no such guest is no error.
+        """
+        ...
+
+    async def check(self, guest: ContainerId) -> list[str]:
+        """Return what is not in the kernel as it should be, for people. NotFound without the guest."""
+        ...
+
+    async def get(self, guest: ContainerId) -> GuestView: ...
+
+    async def list(self, engine: str = "") -> list[GuestView]: ...
+
+    async def publish(self, guest: ContainerId, ports: tuple[PortBinding, ...]) -> GuestView:
+        """Publish these ports of a guest, and those alone; none gives back all."""
+        ...
+
+    async def settle(
+        self, guest: ContainerId, *, netns: str | None = None, name: str | None = None
+    ) -> GuestView:
+        """Take in what became known after `add`: the namespace of a staged guest (names are answered in it
+        from then on; "" when it left it), or its container's name."""
+        ...
+
+    async def gc(self, keep: Callable[[GuestView], bool] | None = None) -> list[GuestView]:
+        """Remove guests whose namespace is gone, and those that `keep` is false for; return them."""
+        ...
+
+    async def lease(self, network: str, owner: str, address: str = "") -> str:
+        """Give an owner that is not attached yet an address with prefix length; the one it has, if any.
+
+        `address` "fd00::5" or "10.0.0.5" asks for that one; "6" for any of IPv6, "" for any of IPv4.
+        """
+        ...
+
+    async def end_lease(self, network: str, owner: str) -> None:
+        """Give an owner's addresses back; none is no error."""
+        ...
+
+
 class Engine(Protocol):
-    """The six together; properties, so that an implementation may declare its own classes."""
+    """The seven together; properties, so that an implementation may declare its own classes."""
 
     @property
     def containers(self) -> Containers: ...
@@ -313,3 +370,6 @@ class Engine(Protocol):
 
     @property
     def cluster(self) -> Cluster: ...
+
+    @property
+    def guests(self) -> Guests: ...

@@ -20,8 +20,9 @@ from ..model.containers import (
     Resources,
     RestartPolicy,
 )
+from ..model.guests import GuestSpec
 from ..model.ids import ContainerId, ImageId, SandboxId
-from ..model.networks import EndpointSettings, Network, PoolConfig, Sandbox
+from ..model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
 
 Filters = Mapping[str, tuple[str, ...]]
 """Docker's list filters: name to values, in the order given."""
@@ -62,6 +63,23 @@ class ContainerRecord:
     wanted: bool = False
     has_been_started: bool = False
     restart_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRecord:
+    """A guest as the store keeps it; its endpoint is in the sandbox of the same id.
+
+    `has_default_route` and `ports` are what it was really given.
+    """
+
+    spec: GuestSpec
+    created: datetime
+    has_default_route: bool = False
+    ports: tuple["PublishedPort", ...] = ()
+
+    @property
+    def id(self) -> ContainerId:
+        return self.spec.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +209,20 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestView:
+    """A guest with its network and what it has there. `mtu` is that of its interface."""
+
+    record: GuestRecord
+    network: Network
+    endpoint: Endpoint
+    mtu: int = 0
+
+    @property
+    def spec(self) -> GuestSpec:
+        return self.record.spec
+
+
+@dataclass(frozen=True, slots=True)
 class PoolUse:
     """How full a pool is."""
 
@@ -278,6 +310,8 @@ __all__ = [
     "ExecView",
     "Filters",
     "Finding",
+    "GuestRecord",
+    "GuestView",
     "NetworkView",
     "PoolUse",
     "PortBinding",

@@ -27,8 +27,9 @@ def proc(daemon: Daemon, command: str) -> str:
     return daemon.machine.do("sh", "-c", command.replace("PID", str(daemon.pid)))
 
 
-def descriptors(daemon: Daemon) -> int:
-    return int(proc(daemon, "ls /proc/PID/fd | wc -l"))
+def descriptors(daemon: Daemon) -> list[str]:
+    """Return what each open descriptor of the daemon is."""
+    return sorted(proc(daemon, "for fd in /proc/PID/fd/*; do readlink $fd || true; done").split("\n"))
 
 
 def resident_mib(daemon: Daemon) -> int:
@@ -42,9 +43,10 @@ def nothing_is_left(daemon: Daemon) -> Iterator[None]:
     pid, known, before = daemon.pid, daemon.tracebacks(), descriptors(daemon)
     yield
     daemon.remove_all()
-    eventually(
-        lambda: descriptors(daemon) <= before, 30, f"{descriptors(daemon)} descriptors, {before} before"
-    )
+    try:
+        eventually(lambda: len(descriptors(daemon)) <= len(before), 30)
+    except AssertionError:
+        raise AssertionError(f"now {descriptors(daemon)}; before {before}") from None
     assert daemon.pid == pid
     assert daemon.tracebacks() == known
 
@@ -218,7 +220,7 @@ def test_fifty_execs_whose_clients_vanish(daemon: Daemon) -> None:
         lines = ("Content-Type: application/json", "Content-Length: 2", *UPGRADE)
         with sent(daemon, head("POST", f"/exec/{created.json['Id']}/start", *lines) + b"{}"):
             pass
-    eventually(lambda: descriptors(daemon) <= before, 30)
+    eventually(lambda: len(descriptors(daemon)) <= len(before), 30)
     eventually(lambda: len(daemon.api.get("/containers/box/top").json["Processes"]) == 1, 30)
 
 

@@ -8,10 +8,12 @@ that gives the same bytes each time, so that the registry has them the second ti
 import asyncio
 import contextlib
 import gzip
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import msgspec
@@ -162,26 +164,28 @@ class Push:
         async with self._session.request("POST", path) as response:
             location = self._absolute(response.headers.get("Location", ""))
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(layer.size)}
+        # Opened here: whoever breaks the request off abandons the generator, and with it what it holds.
+        with open(source, "rb") as file:
 
-        def body() -> AsyncIterator[bytes]:
-            return self._read(source, layer.size, shown)
+            def body() -> AsyncIterator[bytes]:
+                return self._read(file, layer.size, shown)
 
-        async with self._session.request("PATCH", location, headers=headers, body=body) as response:
-            location = self._absolute(response.headers.get("Location", location))
+            async with self._session.request("PATCH", location, headers=headers, body=body) as response:
+                location = self._absolute(response.headers.get("Location", location))
         mark = "&" if "?" in location else "?"
         end = f"{location}{mark}digest={quote(layer.digest, safe=':')}"
         async with self._session.request("PUT", end, headers={"Content-Length": "0"}):
             pass
 
-    async def _read(self, source: Path, size: int, shown: str) -> AsyncIterator[bytes]:
+    async def _read(self, file: BinaryIO, size: int, shown: str) -> AsyncIterator[bytes]:
+        """Yield a file from its beginning: a request may be made a second time, with a new token."""
         sent, told = 0, -_STEP
-        with open(source, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                yield chunk
-                sent += len(chunk)
-                if sent - told >= _STEP or sent == size:
-                    told = sent
-                    self._report(Progress("Pushing", id=shown, current=sent, total=size))
+        while chunk := await asyncio.to_thread(_read_at, file, sent):
+            yield chunk
+            sent += len(chunk)
+            if sent - told >= _STEP or sent == size:
+                told = sent
+                self._report(Progress("Pushing", id=shown, current=sent, total=size))
 
     async def _config(self, digest: str, text: bytes) -> None:
         if await self._is_there(digest):
@@ -197,6 +201,11 @@ class Push:
             body=lambda: text,
         ):
             pass
+
+
+def _read_at(file: BinaryIO, offset: int) -> bytes:
+    # Not by the file's own position: a thread of a request that was broken off may still be reading.
+    return os.pread(file.fileno(), _CHUNK, offset)
 
 
 def render_manifest(config: str, config_size: int, layers: Iterable[oci.Descriptor]) -> tuple[bytes, str]:

@@ -17,6 +17,7 @@ from ..domains.ipam import Prefix
 from ..domains.overlay.fdb import Fdb
 from ..domains.overlay.neighbours import Neighbours
 from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint
+from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.ids import NetworkId
 from ..model.networks import Endpoint, Network, Sandbox, Scope
 from ..model.steps import NamespaceState, Plan, WireguardDevice
@@ -48,7 +49,8 @@ class ClusterView:
 
     `nodes` are all of them, this one (`me`) too. `blocks` are the confirmed ones, `endpoints` those of other
     nodes by their key, both by network. `path_mtus` are the largest packets that were seen to get through to
-    a node, where that is known.
+    a node, where that is known. Of the `recalled` networks only what an earlier life of this daemon wrote
+    down is known as yet: what stands in the kernel may be newer, and nothing of it is taken away.
     """
 
     me: NodeRecord
@@ -56,6 +58,7 @@ class ClusterView:
     blocks: Mapping[NetworkId, tuple[Block, ...]] = field(default_factory=dict)
     endpoints: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
     path_mtus: Mapping[NodeId, int] = field(default_factory=dict)
+    recalled: frozenset[NetworkId] = frozenset()
 
     def mtu_to(self, node: NodeRecord, version: int) -> int:
         """Return the largest underlay packet that gets to a node: both links', and what was measured."""
@@ -184,6 +187,31 @@ class Reserving(Protocol):
     """An extra ability of a driver: in each block of ours it needs some addresses for itself."""
 
     def reserved(self, network: Network, block: Prefix) -> tuple[Prefix, ...]: ...
+
+
+@runtime_checkable
+class Delegating(Protocol):
+    """An extra ability of a driver: the endpoints of its networks are made by somebody else.
+
+    The engine makes the call that `plan_call` describes, and hands what came of it to `plan_made`; from then
+    on the endpoint says what it was given, and `plan_endpoint` plans its repair as far as that is possible.
+    """
+
+    delegate: DelegateKind
+
+    def plan_call(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, wishes: Wishes
+    ) -> EndpointCall:
+        """Return what to ask for. InvalidRequest for a wish that nobody there can fulfil."""
+        ...
+
+    def plan_made(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> tuple[Endpoint, Plan]:
+        """Return the endpoint as it was made, and the steps that put it into its sandbox."""
+        ...
+
+    def plan_return(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> Plan:
+        """Return the steps that give its maker back what `plan_made` took."""
+        ...
 
 
 @runtime_checkable

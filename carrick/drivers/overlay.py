@@ -1,9 +1,10 @@
 """The overlay driver: one subnet on all hosts, as on one switch, by VXLAN (RFC 7348).
 
 On each host an overlay network is a bridge network with one port more: a VXLAN device whose FDB says behind
-which host each MAC address is. Nothing is learnt: rows come from the cluster's records, ARP and neighbour
-solicitations are answered by the device itself, and only what is meant for all (broadcast, multicast) goes to
-every host that has a container in the network.
+which host each MAC address is. Nothing is learnt: rows come from the cluster's records. ARP and neighbour
+solicitations are answered by the bridge for all that is known, and never cross. What is meant for all
+(broadcast, multicast) and what nobody knows goes to every host that has a container in the network, or
+addresses for one: a host that is cut off from the cluster's store may start one of which nobody is told.
 
 With `encrypted` the tunnels' ends are addresses that only the node's WireGuard device carries, so that what
 crosses the underlay is sealed; without the device, or a peer's key, nothing is sent.
@@ -49,8 +50,6 @@ ENCRYPTED = "encrypted"
 PORT = 4789
 _OWN = frozenset({VNI, ENCRYPTED})
 _LARGEST_VNI = (1 << 24) - 1
-_NO_ADDRESS = "1"
-"""The kernel's IN6_ADDR_GEN_MODE_NONE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,7 @@ class OverlayDriver:
         made = self._bridge.plan_network(_as_bridge(network), replace(host, mtu=fabric.mtu))
         steps = [*fabric.before, *made.steps, *self._plan_device(network, fabric, host)]
         fresh = any(isinstance(step, CreateVxlan) for step in steps)
-        rows = LinkRows() if fresh else host.rows.get(device_name(network), LinkRows())
-        steps += self._plan_rows(network, fabric, rows, host)
+        steps += self._plan_rows(network, fabric, host, fresh=fresh, renewed=bool(made.steps))
         return Plan(tuple(steps), made.notes + fabric.notes)
 
     def _plan_device(self, network: Network, fabric: _Fabric, host: HostView) -> list[Step]:
@@ -124,41 +122,60 @@ class OverlayDriver:
         if link is not None and (
             link.vxlan is None
             or (link.vxlan.vni, link.vxlan.port, link.vxlan.local, link.vxlan.proxy)
-            != (vni_of(network), PORT, fabric.local, True)
+            != (vni_of(network), PORT, fabric.local, False)
         ):
             # Its numbers cannot be changed: our address is another one now, or somebody made it.
             steps.append(DeleteLink(name))
             link = None
         if link is None:
+            steps.append(CreateVxlan(name, vni_of(network), PORT, fabric.local, alias, fabric.mtu))
+        wanted = (master, True, fabric.mtu, alias, True)
+        if link is None or (link.master, link.up, link.mtu, link.alias, link.neigh_suppress) != wanted:
+            # The device says nothing itself, and nothing is learnt of what is behind it. That it suppresses
+            # comes last; cut before that, what comes before is done again.
+            steps.append(SetSysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1", optional=True))
             steps.append(
-                CreateVxlan(name, vni_of(network), PORT, fabric.local, alias, fabric.mtu, proxy=True)
+                SetLink(
+                    name,
+                    learning=False,
+                    neigh_suppress=True,
+                    master=master,
+                    up=True,
+                    mtu=fabric.mtu,
+                    alias=alias,
+                )
             )
-        if link is None or (link.master, link.up, link.mtu, link.alias) != (master, True, fabric.mtu, alias):
-            # The device says nothing itself, and nothing is learnt of what is behind it: all is known. It
-            # joins the bridge last; cut before that, what comes before is done again.
-            if link is None or link.master != master or not network.enable_ipv6:
-                steps += _silence(name, ipv6=network.enable_ipv6)
-            steps.append(SetLink(name, learning=False, master=master, up=True, mtu=fabric.mtu, alias=alias))
         return steps
 
     def _plan_rows(
-        self, network: Network, fabric: _Fabric, actual: LinkRows, host: HostView
+        self, network: Network, fabric: _Fabric, host: HostView, *, fresh: bool, renewed: bool
     ) -> tuple[Step, ...]:
-        name = device_name(network)
-        fdb: dict[str, set[str]] = {}
+        """Return what the rows lack. `fresh`: the device is new; `renewed`: the bridge is changed before."""
+        name, bridge_name = self.tunnels(network)
+        rows = LinkRows() if fresh else host.rows.get(name, LinkRows())
+        stand = host.rows.get(bridge_name, LinkRows()).neighbours
+        fdb: dict[str, set[str]] = {ANY_MAC: set()}
         neighbours: dict[str, Neighbour] = {}
+        for owner in _owners(network, host):
+            if owner in fabric.vteps:
+                fdb[ANY_MAC].add(fabric.vteps[owner])
         for endpoint in _endpoints(network, host):
             vtep = fabric.vteps.get(endpoint.node)
             if vtep is None:
                 continue
             fdb[endpoint.mac_address.lower()] = {vtep}
-            fdb.setdefault(ANY_MAC, set()).add(vtep)
+            fdb[ANY_MAC].add(vtep)
             for address in endpoint.addresses:
                 neighbours[address] = Neighbour(endpoint.mac_address.lower())
-        return (
-            *plan_fdb(fdb, actual.fdb, fabric.local).steps(name, bridge=True),
-            *plan_neighbours(neighbours, actual.neighbours).steps(name),
-        )
+        if network.id in _cluster(network, host).recalled:
+            for mac, vteps in rows.fdb.items():
+                fdb[mac] = fdb[ANY_MAC] | vteps if mac == ANY_MAC else set(vteps)
+            neighbours |= stand
+        change = plan_neighbours(neighbours, stand)
+        if renewed:
+            # With its address, or its IPv6, a bridge loses its neighbours.
+            change = replace(change, replace=plan_neighbours(neighbours, {}).replace)
+        return (*plan_fdb(fdb, rows.fdb, fabric.local).steps(name, bridge=True), *change.steps(bridge_name))
 
     def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
         steps: list[Step] = []
@@ -185,8 +202,9 @@ class OverlayDriver:
 
     # Other hosts -----------------------------------------------------------------------------
 
-    def tunnels(self, network: Network) -> tuple[str, ...]:
-        return (device_name(network),)
+    def tunnels(self, network: Network) -> tuple[str, str]:
+        """The device has the FDB, the bridge the neighbours."""
+        return device_name(network), bridge.parse_options(_as_bridge(network)).name
 
     def plan_change(
         self,
@@ -195,7 +213,7 @@ class OverlayDriver:
         gone: Iterable[RemoteEndpoint],
         host: HostView,
     ) -> Plan:
-        name, fabric = device_name(network), _fabric(network, host)
+        (name, bridge_name), fabric = self.tunnels(network), _fabric(network, host)
         steps: list[Step] = []
         for endpoint in put:
             vtep = fabric.vteps.get(endpoint.node)
@@ -204,7 +222,8 @@ class OverlayDriver:
             steps.append(SetFdb(name, endpoint.mac_address.lower(), vtep, bridge=True))
             steps.append(SetFdb(name, ANY_MAC, vtep))
             steps += [
-                AddNeighbour(name, address, endpoint.mac_address.lower()) for address in endpoint.addresses
+                AddNeighbour(bridge_name, address, endpoint.mac_address.lower())
+                for address in endpoint.addresses
             ]
         went = tuple(gone)
         if not went:
@@ -213,11 +232,13 @@ class OverlayDriver:
         there = tuple(_endpoints(network, host))
         macs = {endpoint.mac_address.lower() for endpoint in there}
         addresses = {address for endpoint in there for address in endpoint.addresses}
-        peopled = {endpoint.node for endpoint in there}
+        peopled = {endpoint.node for endpoint in there} | _owners(network, host)
         for endpoint in went:
             if endpoint.mac_address.lower() not in macs:
                 steps.append(RemoveFdb(name, endpoint.mac_address.lower(), bridge=True))
-            steps += [RemoveNeighbour(name, item) for item in endpoint.addresses if item not in addresses]
+            steps += [
+                RemoveNeighbour(bridge_name, item) for item in endpoint.addresses if item not in addresses
+            ]
             vtep = fabric.vteps.get(endpoint.node)
             if endpoint.node not in peopled and vtep is not None:
                 steps.append(RemoveFdb(name, ANY_MAC, vtep))
@@ -227,8 +248,7 @@ class OverlayDriver:
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
         # The MAC address goes with the address: who takes over another's, on whatever host, is found at once
-        # by those that have it in their caches. Nobody could tell them otherwise: the device answers ARP
-        # itself, and lets no announcement through.
+        # by those that have it in their caches. Nobody could tell them otherwise: announcements do not cross.
         if address := endpoint.ipv4_address or endpoint.ipv6_address:
             endpoint = replace(endpoint, mac_address=choose_mac(f"{network.id} {address}"))
         return self._bridge.complete_endpoint(_as_bridge(network), endpoint)
@@ -261,20 +281,6 @@ def is_encrypted(network: Network) -> bool:
     return network.options.get(ENCRYPTED, "false").lower() not in {"false", "0"}
 
 
-def _silence(name: str, *, ipv6: bool) -> list[Step]:
-    """Keep a new device from saying anything over IPv6 itself: it is to have no address.
-
-    Only where it answers for others' does it need to speak IPv6 at all. Switching that off takes all
-    neighbours along, which are put after this.
-    """
-    conf = f"net.ipv6.conf.{name}"
-    steps: list[Step] = [SetSysctl(f"{conf}.disable_ipv6", "1", optional=True)]
-    if ipv6:
-        steps.append(SetSysctl(f"{conf}.addr_gen_mode", _NO_ADDRESS, optional=True))
-        steps.append(SetSysctl(f"{conf}.disable_ipv6", "0", optional=True))
-    return steps
-
-
 def _as_bridge(network: Network) -> Network:
     """Return the part of an overlay network that is a bridge network."""
     options = {key: value for key, value in network.options.items() if key not in _OWN}
@@ -299,6 +305,12 @@ def _cluster(network: Network, host: HostView) -> ClusterView:
 def _endpoints(network: Network, host: HostView) -> Iterable[RemoteEndpoint]:
     cluster = _cluster(network, host)
     return (item for item in cluster.endpoints.get(network.id, {}).values() if item.node != cluster.me.id)
+
+
+def _owners(network: Network, host: HostView) -> set[NodeId]:
+    """Return the other nodes that may give an address of the network without asking anybody."""
+    cluster = _cluster(network, host)
+    return {block.node for block in cluster.blocks.get(network.id, ())} - {cluster.me.id}
 
 
 def _fabric(network: Network, host: HostView) -> _Fabric:

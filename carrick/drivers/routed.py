@@ -30,6 +30,8 @@ from ..model.steps import (
     DeleteLink,
     NamespaceState,
     Plan,
+    RemoveFdb,
+    RemoveNeighbour,
     RemoveRoute,
     RouteState,
     Step,
@@ -46,6 +48,7 @@ GATEWAY_MODE, POINT_MODE = "gateway", "point"
 ROUTERS = MappingProxyType({4: "169.254.1.1", 6: "fe80::1"})
 """Where containers of the shape `point` send everything, by IP version: the same on every host."""
 _OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU})
+_ROWS_GO = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _SMALLEST = MappingProxyType({4: 30, 6: 126})
 
 
@@ -119,7 +122,10 @@ class RoutedDriver:
         notes = made.notes + tuple(note for item in laid for note in item.notes)
         if not span.own:
             notes += (f"this node has no block of network {network.name} yet",)
-        return Plan((*closed, *made.steps, *first, *opened, *last), notes)
+        steps: tuple[Step, ...] = (*closed, *made.steps, *first, *opened, *last)
+        if network.id in _cluster(network, host).recalled:
+            steps = tuple(step for step in steps if not isinstance(step, _ROWS_GO))
+        return Plan(steps, notes)
 
     def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
         steps: list[Step] = []

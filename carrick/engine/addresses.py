@@ -221,6 +221,19 @@ class Addresses:
             found[version] = f"{change.lease.address}/{config.network.prefixlen}"
         return found[4], found[6]
 
+    def assign_one(
+        self, network: Network, owner: str, version: int, asked: str, transaction: Transaction
+    ) -> str:
+        """Plan one family's address of an owner, as `assign` does for both."""
+        config = network.pool(version)
+        allocator = self._allocators.get(pool_id(network.id, version))
+        if config is None or allocator is None:
+            raise NotFound(f"network {network.name} has no IPv{version} pool")
+        change = self._plan(allocator, owner, asked)
+        assert change.lease is not None  # plan_allocate raises where it cannot give one
+        transaction.add(allocator, change)
+        return f"{change.lease.address}/{config.network.prefixlen}"
+
     def _plan(self, allocator: Allocator, owner: str, asked: str) -> LeaseChange:
         now = self._clock.now_ns() / 1e9
         try:

@@ -29,7 +29,7 @@ from ..host.runtime.api import (
 )
 from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
-from ..model.guests import GuestSpec
+from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId
 from ..model.networks import EndpointSettings
 from ..model.steps import Plan
@@ -315,26 +315,41 @@ class Guests(Protocol):
         """
         ...
 
-    async def check(self, guest: ContainerId) -> list[str]:
+    async def check(self, guest: ContainerId) -> tuple[str, ...]:
         """Return what is not in the kernel as it should be, for people. NotFound without the guest."""
         ...
 
-    async def get(self, guest: ContainerId) -> GuestView: ...
+    async def get(self, guest: ContainerId) -> GuestView:
+        """Return a guest; NotFound without it."""
+        ...
 
-    async def list(self, engine: str = "") -> list[GuestView]: ...
+    async def list(self, engine: str = "") -> tuple[GuestView, ...]: ...
+
+    async def address(
+        self, guest: ContainerId, addresses: tuple[str, ...], gateways: tuple[str, ...] = ()
+    ) -> GuestView:
+        """Give an `unaddressed` guest what its own IPAM has given it; with routes, ports and names then."""
+        ...
 
     async def publish(self, guest: ContainerId, ports: tuple[PortBinding, ...]) -> GuestView:
         """Publish these ports of a guest, and those alone; none gives back all."""
         ...
 
     async def settle(
-        self, guest: ContainerId, *, netns: str | None = None, name: str | None = None
+        self,
+        guest: ContainerId,
+        *,
+        netns: str | None = None,
+        name: str | None = None,
+        aliases: tuple[str, ...] | None = None,
+        dns: GuestDns | None = None,
+        container_id: str | None = None,
     ) -> GuestView:
         """Take in what became known after `add`: the namespace of a staged guest (names are answered in it
-        from then on; "" when it left it), or its container's name."""
+        from then on; "" when it left it), its container's name and id, more names, its servers."""
         ...
 
-    async def gc(self, keep: Callable[[GuestView], bool] | None = None) -> list[GuestView]:
+    async def gc(self, keep: Callable[[GuestView], bool] | None = None) -> tuple[GuestView, ...]:
         """Remove guests whose namespace is gone, and those that `keep` is false for; return them."""
         ...
 

@@ -34,6 +34,7 @@ from .doctor import Doctor
 from .events import EventBus
 from .execs import ExecService
 from .firewall import FirewallService
+from .guests import GuestService
 from .health import HealthService
 from .host import Host
 from .lifecycle import Lifecycle
@@ -220,6 +221,19 @@ class CarrickEngine:
             events=self._bus,
             clock=clock,
         )
+        self.guests = GuestService(
+            state=self.state,
+            addresses=self._addresses,
+            drivers=drivers,
+            kernel=kernel,
+            host=self._host,
+            sandboxes=sandboxes,
+            ports=self.ports,
+            names=self.names,
+            presence=self._presence,
+            events=self._bus,
+            clock=clock,
+        )
         self.reconciler = Reconciler(
             config=config,
             state=self.state,
@@ -234,6 +248,7 @@ class CarrickEngine:
             lifecycle=self._lifecycle,
             containers=self.containers,
             ports=self.ports,
+            guests=self.guests,
             names=self.names,
             clock=clock,
             tasks=self._tasks,
@@ -314,6 +329,8 @@ class CarrickEngine:
         await self._network_service.ensure_predefined()
         await self.reconciler.enable_forwarding()
         await self.reconciler.adopt_containers()
+        # What was attached in namespaces that did not outlive a reboot.
+        await self.guests.gc()
         await self.reconciler.converge()
         self.reconciler.announce_names()
         self.reconciler.remove_leftover_files()
@@ -373,6 +390,7 @@ class CarrickEngine:
         while True:
             await asyncio.sleep(_INSPECT_EVERY_S)
             try:
+                await self.guests.gc()
                 await self.reconciler.converge()
                 for line in await self.reconciler.inspect_sandboxes():
                     _log.warning("repaired: %s", line)

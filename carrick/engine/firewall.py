@@ -54,7 +54,7 @@ class FirewallService:
                 network_rules = rules.get(endpoint.network_id)
                 if network_rules is not None and not network_rules.inter_container:
                     isolated.append(endpoint.host_interface)
-            record = self._state.containers.get(sandbox.container_id)
+            record = self._state.occupant(sandbox)
             if record is not None and self._ports.has_any(record):
                 publishing = self._ports.publishing(record, sandbox)
                 publications += publishing.publications

@@ -393,9 +393,9 @@ class NetworkService:
         ]
         if active:
             names = ", ".join(
-                f'name:"{self._state.containers[s.container_id].name}" id:"{short(e.id)}"'
+                f'name:"{occupant.name}" id:"{short(e.id)}"'
                 for s, e in active
-                if s.container_id in self._state.containers
+                if (occupant := self._state.occupant(s)) is not None
             )
             raise Denied(
                 f"error while removing network: network {network.name} has active endpoints ({names})"
@@ -443,18 +443,19 @@ class NetworkService:
     def _view(self, network: Network) -> NetworkView:
         attached = []
         for sandbox, position in self._state.endpoints_on(network.id):
-            container = self._state.containers.get(sandbox.container_id)
-            if not sandbox.active or container is None:
+            occupant = self._state.occupant(sandbox)
+            if not sandbox.active or occupant is None:
                 continue
             endpoint = sandbox.endpoints[position]
             attached.append(
                 Attached(
-                    container.id,
-                    container.name,
+                    occupant.container_id,
+                    occupant.name,
                     endpoint.id,
                     endpoint.mac_address,
                     endpoint.ipv4,
                     endpoint.ipv6,
+                    occupant.engine,
                 )
             )
         for item in self._linkless(network):

@@ -31,7 +31,7 @@ from ..model.errors import Failed, Unavailable
 from ..model.networks import Sandbox
 from ..model.steps import ForgetFlows, Nft, Step
 from .state import State, Write
-from .values import ContainerRecord, PublishedPort
+from .values import GuestRecord, Occupant, PublishedPort
 
 _log = logging.getLogger(__name__)
 _RETRIES = 10
@@ -94,8 +94,10 @@ class PortService:
         default_ip = default_ip or self._config.ip
         return Target(found[4], found[6], "" if default_ip in {ANY4, ANY6} else default_ip)
 
-    def bindings(self, record: ContainerRecord) -> tuple[PortBinding, ...]:
+    def bindings(self, record: Occupant) -> tuple[PortBinding, ...]:
         """Return what is to be published: `-p`, and with `-P` every exposed port that has no `-p`."""
+        if isinstance(record, GuestRecord):
+            return record.spec.ports
         given = record.host_config.port_bindings
         if not record.host_config.publish_all_ports:
             return given
@@ -108,7 +110,7 @@ class PortService:
         return given + tuple(PortBinding(port, proto) for port, proto in exposed if (port, proto) not in have)
 
     async def hold(
-        self, record: ContainerRecord, sandbox: Sandbox, bindings: Sequence[PortBinding]
+        self, record: Occupant, sandbox: Sandbox, bindings: Sequence[PortBinding]
     ) -> tuple[PublishedPort, ...]:
         """Choose and hold host ports for `bindings`; all of them or none.
 
@@ -132,9 +134,42 @@ class PortService:
             PublishedPort(item.target_port, item.protocol, item.host_ip, port) for item, port in held
         )
 
+    def claim(self, record: Occupant, sandbox: Sandbox) -> tuple[PublishedPort, ...]:
+        """Return the ports to be published for one whose engine binds them itself.
+
+        Failed for one that another container has, or that was left for us to choose.
+        """
+        target = self.target(sandbox)
+        bindings = self.bindings(record)
+        if not bindings or not (target.ipv4 or target.ipv6):
+            return ()
+        ports = []
+        for item in plan_bindings(bindings, target):
+            if not item.first:
+                raise self._clash(record, sandbox, f"no host port was given for port {item.target_port}")
+            if (other := self._holder_of(item.protocol, item.host_ip, item.first)) is not None:
+                where = render_binding(item.host_ip, item.first)
+                raise self._clash(
+                    record, sandbox, f"Bind for {where} failed: port is already allocated (by {other.name})"
+                )
+            if item.nat:
+                ports.append(PublishedPort(item.target_port, item.protocol, item.host_ip, item.first))
+        return tuple(ports)
+
+    def _holder_of(self, protocol: str, host_ip: str, host_port: int) -> Occupant | None:
+        """Return whose published port this is, if it is any container's."""
+        occupants: list[Occupant] = [*self._state.containers.values(), *self._state.guests.values()]
+        for other in occupants:
+            for port in other.ports:
+                if (port.host_port, port.protocol) == (host_port, protocol) and overlaps(
+                    port.host_ip, host_ip
+                ):
+                    return other
+        return None
+
     async def _hold_group(
         self,
-        record: ContainerRecord,
+        record: Occupant,
         sandbox: Sandbox,
         group: Sequence[Wanted],
         mine: Sequence[tuple[Wanted, int]],
@@ -168,7 +203,7 @@ class PortService:
 
     @staticmethod
     def _own_clash(
-        group: Sequence[Wanted], port: int, record: ContainerRecord, mine: Sequence[tuple[Wanted, int]]
+        group: Sequence[Wanted], port: int, record: Occupant, mine: Sequence[tuple[Wanted, int]]
     ) -> str:
         """Return Docker's words if this very container has the port already; others the holder knows."""
         have = [(item.protocol, item.host_ip, number) for item, number in mine]
@@ -184,16 +219,13 @@ class PortService:
         """Say in Docker's words who has a port: a container of ours, or a program of the host."""
         held = error.held
         where = render_binding(held.host_ip, held.host_port)
-        for other in self._state.containers.values():
-            for port in other.ports:
-                if (port.host_port, port.protocol) == (held.host_port, held.protocol) and overlaps(
-                    port.host_ip, held.host_ip
-                ):
-                    return f"Bind for {where} failed: port is already allocated (by {other.name})"
+        other = self._holder_of(held.protocol, held.host_ip, held.host_port)
+        if other is not None:
+            return f"Bind for {where} failed: port is already allocated (by {other.name})"
         by = f" (by {error.holder})" if error.holder else ""
         return f"failed to bind host port {where}/{held.protocol}: address already in use{by}"
 
-    def _clash(self, record: ContainerRecord, sandbox: Sandbox, reason: str) -> Failed:
+    def _clash(self, record: Occupant, sandbox: Sandbox, reason: str) -> Failed:
         endpoint_id = sandbox.endpoints[0].id if sandbox.endpoints else ""
         return Failed(
             "failed to set up container networking: driver failed programming external connectivity on "
@@ -202,11 +234,11 @@ class PortService:
 
     # Applying --------------------------------------------------------------------------------
 
-    def has_any(self, record: ContainerRecord) -> bool:
+    def has_any(self, record: Occupant) -> bool:
         """Whether a container has ports to be reached at, translated or routed."""
         return bool(record.ports or self.bindings(record))
 
-    def publishing(self, record: ContainerRecord, sandbox: Sandbox) -> Publishing:
+    def publishing(self, record: Occupant, sandbox: Sandbox) -> Publishing:
         """Return what should be in force for the ports that `record` has."""
         ports, target = record.ports, self.target(sandbox)
         bindings = [
@@ -228,7 +260,7 @@ class PortService:
         held = tuple(_held_port(item, item.first) for item in wanted)
         return Publishing(tuple(ports), held, publications, self._open_ports(record, sandbox))
 
-    def _open_ports(self, record: ContainerRecord, sandbox: Sandbox) -> tuple[OpenPort, ...]:
+    def _open_ports(self, record: Occupant, sandbox: Sandbox) -> tuple[OpenPort, ...]:
         """Ports that routed networks let through, without NAT and without a port of the host."""
         found = set()
         bindings = self.bindings(record)
@@ -305,7 +337,7 @@ class PortService:
         await self._holder.hold(record.id, publishing.held)
         await self.publish(publishing)
 
-    async def release(self, record: ContainerRecord, ports: Sequence[HeldPort] | None = None) -> None:
+    async def release(self, record: Occupant, ports: Sequence[HeldPort] | None = None) -> None:
         try:
             await self._holder.release(record.id, ports)
         except Unavailable as error:
@@ -314,9 +346,11 @@ class PortService:
     def everything_held(self) -> dict[str, Sequence[HeldPort]]:
         """Return what should be held for every running container, for `PortHolder.sync`."""
         held: dict[str, Sequence[HeldPort]] = {}
-        for record in self._state.containers.values():
-            sandbox = self._state.sandboxes.get(record.sandbox_id) if record.sandbox_id else None
-            if sandbox is not None and sandbox.active and record.ports:
+        for sandbox in self._state.sandboxes.values():
+            record = self._state.occupant(sandbox)
+            if isinstance(record, GuestRecord) and not record.spec.hold_ports:
+                continue
+            if record is not None and sandbox.active and record.ports:
                 held[record.id] = self.publishing(record, sandbox).held
         return held
 

@@ -28,6 +28,7 @@ from ..model.steps import DeleteLink, DeleteNetns, Step
 from .clock import Clock, as_datetime
 from .containers import ContainerService
 from .firewall import FirewallService
+from .guests import GuestService
 from .host import Host
 from .lifecycle import Lifecycle, fresh_health
 from .names import NameService
@@ -61,6 +62,7 @@ class Reconciler:
         lifecycle: Lifecycle,
         containers: ContainerService,
         ports: PortService,
+        guests: GuestService,
         names: NameService,
         clock: Clock,
         tasks: TaskOwner,
@@ -78,6 +80,7 @@ class Reconciler:
         self._lifecycle = lifecycle
         self._containers = containers
         self._ports = ports
+        self._guests = guests
         self._names = names
         self._clock = clock
         self._tasks = tasks
@@ -142,6 +145,9 @@ class Reconciler:
         for sandbox in self._state.sandboxes.values():
             if sandbox.active:
                 wanted_links |= {endpoint.host_interface for endpoint in sandbox.endpoints}
+                if sandbox.container_id in self._state.guests:
+                    # One without an end here may wait here itself, for its engine to take it.
+                    wanted_links |= {endpoint.interface for endpoint in sandbox.endpoints}
             if sandbox.active or self._companions(sandbox):
                 wanted_netns.add(sandbox.netns)
         steps: list[Step] = []
@@ -211,6 +217,8 @@ class Reconciler:
             return []
         if not look_inside and self._looks_right(sandbox):
             return []
+        if sandbox.container_id in self._state.guests:
+            return list(await self._guests.plan_repair(sandbox))
         return self._sandboxes.plan(sandbox, self._host.view, await self._kernel.read(sandbox.netns))
 
     # Containers ------------------------------------------------------------------------------
@@ -328,6 +336,7 @@ class Reconciler:
             record = self._state.containers.get(sandbox.container_id)
             if sandbox.active and record is not None:
                 self._sandboxes.publish_names(record, sandbox)
+        self._guests.publish_all_names()
 
     def remove_leftover_files(self) -> None:
         """Delete the file directories of sandboxes that no container has any more."""

@@ -180,8 +180,7 @@ class SandboxService:
         """Make every endpoint, in a namespace that is new (`open`), in one visit to the kernel."""
         await self._presence.ensure(self.driver_of(endpoint)[0] for endpoint in sandbox.endpoints)
         await self._kernel.apply(self.plan(sandbox, self._host.hot_view, NamespaceState()))
-        for endpoint in sandbox.endpoints:
-            self._announce(sandbox, endpoint)
+        self.announce(sandbox)
 
     def plan(self, sandbox: Sandbox, view: HostView, inside: NamespaceState) -> list[Step]:
         """Return the steps that make a sandbox's endpoints and routes as they should be."""
@@ -219,6 +218,10 @@ class SandboxService:
     def _networks_of(self, sandbox: Sandbox) -> list[Network]:
         known = self._state.networks
         return [known[e.network_id] for e in sandbox.endpoints if e.network_id in known]
+
+    def announce(self, sandbox: Sandbox) -> None:
+        for endpoint in sandbox.endpoints:
+            self._announce(sandbox, endpoint)
 
     def _announce(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
         """Repeat, behind the answer, what the kernel has told the neighbours once."""

@@ -14,7 +14,7 @@ from ..host.store.typed import Collection, Undecodable
 from ..model.errors import InvalidRequest, NotFound
 from ..model.ids import ContainerId, NetworkId, SandboxId
 from ..model.networks import Network, Sandbox
-from .values import ContainerRecord
+from .values import ContainerRecord, GuestRecord, Occupant
 
 
 @dataclass(slots=True)
@@ -24,10 +24,12 @@ class Write:
     networks: list[Network] = field(default_factory=list)
     sandboxes: list[Sandbox] = field(default_factory=list)
     containers: list[ContainerRecord] = field(default_factory=list)
+    guests: list[GuestRecord] = field(default_factory=list)
     addresses: list[LeaseChange] = field(default_factory=list)
     gone_networks: list[NetworkId] = field(default_factory=list)
     gone_sandboxes: list[SandboxId] = field(default_factory=list)
     gone_containers: list[ContainerId] = field(default_factory=list)
+    gone_guests: list[ContainerId] = field(default_factory=list)
     gone_pools: list[str] = field(default_factory=list)
 
 
@@ -37,11 +39,13 @@ class State:
         self._network_records = Collection(store, "networks/", Network)
         self._sandbox_records = Collection(store, "sandboxes/", Sandbox)
         self._container_records = Collection(store, "containers/", ContainerRecord)
+        self._guest_records = Collection(store, "guests/", GuestRecord)
         self._lease_records = Collection(store, "leases/", Lease)
         self._pool_records = Collection(store, "pools/", PoolState)
         self.networks: dict[NetworkId, Network] = {}
         self.sandboxes: dict[SandboxId, Sandbox] = {}
         self.containers: dict[ContainerId, ContainerRecord] = {}
+        self.guests: dict[ContainerId, GuestRecord] = {}
         self.on_endpoints: Callable[[], None] = _nobody
         """Is called after records of sandboxes or containers changed; the cluster part sets it."""
         self._by_name: dict[str, ContainerId] = {}
@@ -52,20 +56,23 @@ class State:
         networks = await self._network_records.list()
         sandboxes = await self._sandbox_records.list()
         containers = await self._container_records.list()
+        guests = await self._guest_records.list()
         leases = await self._lease_records.list()
         pools = await self._pool_records.list()
         self.networks = {item.id: item for item in networks.values}
         self.sandboxes = {item.id: item for item in sandboxes.values}
         self.containers = {item.id: item for item in containers.values}
+        self.guests = {item.id: item for item in guests.values}
         self._by_name = {item.name: item.id for item in containers.values}
-        broken = [*networks.broken, *sandboxes.broken, *containers.broken, *leases.broken, *pools.broken]
-        return leases.values, pools.values, broken
+        listings = (networks, sandboxes, containers, guests, leases, pools)
+        return leases.values, pools.values, [item for listing in listings for item in listing.broken]
 
     async def save(self, write: Write) -> None:
         """Write to the store, all or nothing, and then to memory."""
         changes: list[Change] = [self._network_records.putting(item.id, item) for item in write.networks]
         changes += [self._sandbox_records.putting(item.id, item) for item in write.sandboxes]
         changes += [self._container_records.putting(item.id, item) for item in write.containers]
+        changes += [self._guest_records.putting(item.id, item) for item in write.guests]
         for plan in write.addresses:
             # What a plan forgets it may put again under another owner: a key is named once only.
             put = {lease.id: lease for lease in plan.put}
@@ -76,6 +83,7 @@ class State:
         changes += [self._network_records.deleting(item) for item in write.gone_networks]
         changes += [self._sandbox_records.deleting(item) for item in write.gone_sandboxes]
         changes += [self._container_records.deleting(item) for item in write.gone_containers]
+        changes += [self._guest_records.deleting(item) for item in write.gone_guests]
         for pool_id in write.gone_pools:
             changes.append(DeletePrefix(self._lease_records.key(f"{pool_id}/")))
             changes.append(self._pool_records.deleting(pool_id))
@@ -89,6 +97,7 @@ class State:
                 self._by_name.pop(before.name, None)
             self.containers[container.id] = container
             self._by_name[container.name] = container.id
+        self.guests |= {item.id: item for item in write.guests}
         for network_id in write.gone_networks:
             self.networks.pop(network_id, None)
         for sandbox_id in write.gone_sandboxes:
@@ -98,6 +107,9 @@ class State:
             if gone is not None:
                 self._by_name.pop(gone.name, None)
             self._locks.pop(container_id, None)
+        for guest_id in write.gone_guests:
+            self.guests.pop(guest_id, None)
+            self._locks.pop(guest_id, None)
         if write.sandboxes or write.containers or write.gone_sandboxes or write.gone_containers:
             self.on_endpoints()
 
@@ -129,6 +141,10 @@ class State:
         if found is None:
             raise NotFound(f"No such container: {reference}")
         return found
+
+    def occupant(self, sandbox: Sandbox) -> Occupant | None:
+        """Return whose network a sandbox is: a container of ours, or a guest."""
+        return self.containers.get(sandbox.container_id) or self.guests.get(sandbox.container_id)
 
     def container_named(self, name: str) -> ContainerRecord | None:
         container_id = self._by_name.get(name)

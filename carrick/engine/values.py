@@ -64,22 +64,56 @@ class ContainerRecord:
     has_been_started: bool = False
     restart_count: int = 0
 
+    @property
+    def container_id(self) -> ContainerId:
+        return self.id
+
+    @property
+    def engine(self) -> str:
+        return "carrick"
+
 
 @dataclass(frozen=True, slots=True)
 class GuestRecord:
     """A guest as the store keeps it; its endpoint is in the sandbox of the same id.
 
-    `has_default_route` and `ports` are what it was really given.
+    `has_default_route` and `ports` are what it was really given. `netns_id` is the kernel's number of its
+    namespace, which no other one gets before the next boot; 0 while a staged guest is in none.
     """
 
     spec: GuestSpec
     created: datetime
     has_default_route: bool = False
     ports: tuple["PublishedPort", ...] = ()
+    netns_id: int = 0
 
     @property
     def id(self) -> ContainerId:
         return self.spec.id
+
+    @property
+    def name(self) -> str:
+        return self.spec.name or f"{self.spec.engine}-{self.spec.container_id[:12]}"
+
+    @property
+    def container_id(self) -> ContainerId:
+        """Return the id that its engine gave the container."""
+        return ContainerId(self.spec.container_id or self.id)
+
+    @property
+    def engine(self) -> str:
+        return self.spec.engine
+
+    @property
+    def dns_names(self) -> tuple[str, ...]:
+        """Return its names in Docker's order: name, aliases, short id, host name."""
+        spec = self.spec
+        names = (spec.name, *spec.settings.aliases, spec.container_id[:12], spec.hostname)
+        return tuple(dict.fromkeys(filter(None, names)))
+
+
+Occupant = ContainerRecord | GuestRecord
+"""Whose network a sandbox is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +232,10 @@ class ContainerView:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An endpoint on a network as `network inspect` lists it; addresses with prefix length or ""."""
+    """An endpoint on a network as `network inspect` lists it; addresses with prefix length or "".
+
+    `engine` is who runs the container.
+    """
 
     container_id: str
     name: str
@@ -206,6 +243,7 @@ class Attached:
     mac_address: str
     ipv4: str
     ipv6: str
+    engine: str = "carrick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +351,7 @@ __all__ = [
     "GuestRecord",
     "GuestView",
     "NetworkView",
+    "Occupant",
     "PoolUse",
     "PortBinding",
     "PublishedPort",

@@ -15,7 +15,11 @@ from .networks import EndpointSettings
 
 @dataclass(frozen=True, slots=True)
 class GuestDns:
-    """What a guest asked of name resolution beyond Carrick's own names."""
+    """What a guest asked of name resolution beyond Carrick's own names.
+
+    `servers` are asked from its namespace for all other names: an address, or `ADDRESS#PORT`. None are the
+    host's own.
+    """
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
@@ -43,7 +47,13 @@ class GuestSpec:
       under the name `interface`, without addresses, for the other engine to move and configure (libnetwork).
     - `default_route`: None is "if the namespace has none yet".
     - `routes`: further routes, each (destination, gateway or "" for the network's own).
-    - `lease`: whose lease of addresses to take over (`Guests.lease`), "" to be given some.
+    - `lease`: whose lease of addresses to use (`Guests.lease`; the lease stays its owner's), "" to be given
+      some of its own.
+    - `addresses`: addresses with prefix length that somebody else gives (a delegated IPAM), in no pool of
+      ours; `gateways` are theirs. Then none are chosen.
+    - `unaddressed`: the interface comes up bare, and `Guests.address` completes it (DHCP needs a link first).
+    - `hold_ports`: whether the ports are bound on the host as well, so that nobody else takes them; False
+      where the engine binds them itself (Podman does).
     - `details`: what the door wants back with the guest; text, kept as it is.
     """
 
@@ -64,6 +74,10 @@ class GuestSpec:
     routes: tuple[tuple[str, str], ...] = ()
     mtu: int = 0
     lease: str = ""
+    addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    unaddressed: bool = False
+    hold_ports: bool = True
     details: dict[str, str] = field(default_factory=dict)
 
     @property

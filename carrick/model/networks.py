@@ -94,6 +94,7 @@ class Endpoint:
 
     `index` is the order of connection: it names the interface and breaks ties between gateways.
     `ipv4`/`ipv6` are addresses with the prefix length of their subnet, or empty.
+    `dns` are name servers that whoever made the endpoint gave it.
     """
 
     id: EndpointId
@@ -109,6 +110,7 @@ class Endpoint:
     gateway4: str = ""
     gateway6: str = ""
     dns_names: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
 
     @property
     def ipv4_address(self) -> str:

@@ -282,6 +282,23 @@ class DeleteLink:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveLink:
+    """Put a link that is in `netns` into the namespace `target`, under the name `new_name`; it is down then.
+
+    Either namespace is "" for the daemon's own. A link that somebody else made has no mark of ours.
+    """
+
+    name: str
+    target: str
+    new_name: str
+    netns: str = ""
+
+    def describe(self) -> str:
+        target = self.target or "/proc/self/ns/net"
+        return f"{_in(self.netns)}ip link set {self.name} netns {target} name {self.new_name}"
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddress:
     """Give `link` an address with prefix length, without duplicate address detection."""
 
@@ -485,6 +502,24 @@ class RemoveNeighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class SetRate:
+    """Let no more than `rate` bits per second leave a link, but for bursts of `burst` bits (a token bucket).
+
+    `burst` 0 is as much as the kernel needs to reach the rate.
+    """
+
+    link: str
+    rate: int
+    burst: int = 0
+    netns: str = ""
+
+    def describe(self) -> str:
+        burst = f" burst {self.burst // 8}b" if self.burst else ""
+        limit = f"rate {self.rate}bit{burst} latency 25ms"
+        return f"{_in(self.netns)}tc qdisc replace dev {self.link} root tbf {limit}"
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell the neighbours once more where addresses are: by ARP, or by a neighbour advertisement."""
 
@@ -548,6 +583,7 @@ Step = (
     | SetWireguard
     | SetLink
     | DeleteLink
+    | MoveLink
     | AddAddress
     | RemoveAddress
     | AddRoute
@@ -559,6 +595,7 @@ Step = (
     | AddNeighbour
     | RemoveNeighbour
     | Announce
+    | SetRate
     | SetSysctl
     | Nft
     | ForgetFlows
@@ -629,7 +666,7 @@ class LinkState:
     """A link as the kernel shows it.
 
     `sysctls` are read of bridges alone: `ipv4.route_localnet`, `ipv6.accept_ra` and `ipv6.disable_ipv6`,
-    those that this kernel has.
+    those that this kernel has. `neigh_suppress` is a bridge port's (`SetLink`).
     """
 
     name: str
@@ -644,6 +681,7 @@ class LinkState:
     peer_index: int = 0
     sysctls: dict[str, str] = field(default_factory=dict)
     vxlan: VxlanState | None = None
+    neigh_suppress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ..host.runtime.api import (
 from ..model.errors import InvalidRequest, NotFound
 from .fake_cluster import FakeCluster
 from .fake_containers import FakeContainers
+from .fake_guests import FakeGuests
 from .fake_ids import NO_FILTERS, make_id
 from .fake_images import IMAGE_ID, FakeImages
 from .fake_networks import FakeNetworks
@@ -41,6 +42,7 @@ class FakeEngine:
         self.system = FakeSystem(self)
         self.containers = FakeContainers(self)
         self.cluster = FakeCluster()
+        self.guests = FakeGuests(self)
 
     async def close(self) -> None:
         for process in self.containers.processes.values():

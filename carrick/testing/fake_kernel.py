@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ..domains.guests import HOST_NETNS
 from ..model import steps
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
 from ..model.steps import (
@@ -70,6 +71,7 @@ class _Link:
     port: dict[str, bool] = field(default_factory=dict)
     fdb: dict[str, list[str]] = field(default_factory=dict)
     bridge_rows: set[str] = field(default_factory=set)
+    rate: int = 0
     neighbours: dict[str, Neighbour] = field(default_factory=dict)
 
 
@@ -92,6 +94,7 @@ class _Route:
 
 @dataclass(slots=True, eq=False)
 class _Namespace:
+    number: int = 0
     links: dict[str, _Link] = field(default_factory=dict)
     routes: list[_Route] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
@@ -112,6 +115,7 @@ class FakeKernel:
         self.rulesets: dict[str, list[dict[str, Any]]] = {}
         self.forgotten: list[steps.ForgetFlows] = []
         self._indexes = count(1)
+        self._numbers = count(1)
         self._namespaces: dict[str, _Namespace] = {}
         self._failures: list[tuple[Callable[[Step], bool], Exception]] = []
         self._steps_to_live: int | None = None
@@ -159,6 +163,10 @@ class FakeKernel:
         """Return the mode (and flag) a macvlan or ipvlan child was made with."""
         return self._link(self._namespace(netns), name).mode
 
+    def rate(self, name: str, netns: str = "") -> int:
+        """Return the limit of what leaves a link, in bits per second; 0 for none."""
+        return self._namespace(netns).links[name].rate
+
     def port_flags(self, name: str, netns: str = "") -> dict[str, bool]:
         """Return what a bridge's port was set to: `learning`, `flood`, `neigh_suppress` …"""
         return dict(self._link(self._namespace(netns), name).port)
@@ -195,6 +203,7 @@ class FakeKernel:
                     if link.kind == "bridge"
                 },
                 vxlan=link.vxlan,
+                neigh_suppress=link.port.get("neigh_suppress", False),
             )
             for link in namespace.links.values()
         }
@@ -244,6 +253,12 @@ class FakeKernel:
 
     async def has_netns(self, path: str) -> bool:
         return path in self._namespaces
+
+    async def netns_id(self, path: str) -> int:
+        try:
+            return self._namespace(path).number
+        except CarrickError:
+            return 0
 
     async def supports(self, kind: str) -> bool:
         return kind not in self.lacks
@@ -323,6 +338,8 @@ class FakeKernel:
                 namespace = self._namespaces.get(netns)
                 if namespace is not None and (found := namespace.links.get(name)):
                     self._delete(namespace, found)
+            case steps.MoveLink():
+                self._move_link(step)
             case steps.AddAddress():
                 self._add_address(step)
             case steps.RemoveAddress(name, address, netns):
@@ -353,6 +370,8 @@ class FakeKernel:
                 self._set_sysctl(step)
             case steps.Nft(commands):
                 self.transactions.append(commands)
+            case steps.SetRate(link, rate, _, netns):
+                self._link(self._namespace(netns), link).rate = rate
             case steps.Announce(link, netns=netns):
                 self._link(self._namespace(netns), link)
             case steps.ForgetFlows():
@@ -446,6 +465,8 @@ class FakeKernel:
             link = self._link(namespace, step.name)
         if step.master is not None:
             link.master = self._link(namespace, step.master) if step.master else None
+            if link.master is None:
+                link.port.clear()
         if step.mac is not None:
             self._set_mac(link, step.mac)
         for name in ("hairpin", "learning", "flood", "neigh_suppress", "isolated"):
@@ -466,6 +487,22 @@ class FakeKernel:
             namespace.links[link.name] = link
         if step.up is not None:
             self._set_up(namespace, link, step.up)
+
+    def _move_link(self, step: steps.MoveLink) -> None:
+        source, target = self._namespace(step.netns), self._namespace(step.target)
+        link = source.links.get(step.name)
+        if link is None:
+            self._link(target, step.new_name)
+            return
+        if step.new_name in target.links:
+            raise _taken(step)
+        self._set_up(source, link, False)
+        del source.links[link.name]
+        for key in [key for key in source.sysctls if key.split(".")[3:4] == [_dotted(link.name)]]:
+            del source.sysctls[key]
+        link.addresses, link.master, link.name = [], None, step.new_name
+        target.links[link.name] = link
+        self._give_defaults(target, link)
 
     def _add_address(self, step: steps.AddAddress) -> None:
         namespace = self._namespace(step.netns)
@@ -569,7 +606,7 @@ class FakeKernel:
     # Links and namespaces --------------------------------------------------------------------
 
     def _new_namespace(self, path: str) -> None:
-        namespace = self._namespaces[path] = _Namespace()
+        namespace = self._namespaces[path] = _Namespace(next(self._numbers))
         for key, value in _PER_LINK.items():
             family = "ipv6" if key in {"accept_ra", "disable_ipv6"} else "ipv4"
             namespace.sysctls[f"net.{family}.conf.default.{key}"] = value
@@ -587,7 +624,7 @@ class FakeKernel:
 
     def _namespace(self, path: str) -> _Namespace:
         try:
-            return self._namespaces[path]
+            return self._namespaces["" if path == HOST_NETNS else path]
         except KeyError:
             raise NotFound(f"network namespace {path} does not exist") from None
 
@@ -628,11 +665,15 @@ class FakeKernel:
             "00:00:00:00:00:00" if name == "lo" else f"02:fa:ce:00:{index >> 8:02x}:{index & 255:02x}"
         )
         link = namespace.links[name] = _Link(name, kind, index, mac=mac, mtu=mtu, alias=alias)
+        self._give_defaults(namespace, link)
+        return link
+
+    @staticmethod
+    def _give_defaults(namespace: _Namespace, link: _Link) -> None:
         for key in _PER_LINK:
             family = "ipv6" if key in {"accept_ra", "disable_ipv6"} else "ipv4"
             default = namespace.sysctls[f"net.{family}.conf.default.{key}"]
-            namespace.sysctls[f"net.{family}.conf.{_dotted(name)}.{key}"] = default
-        return link
+            namespace.sysctls[f"net.{family}.conf.{_dotted(link.name)}.{key}"] = default
 
     def _delete(self, namespace: _Namespace, link: _Link) -> None:
         namespace.links.pop(link.name, None)

@@ -549,10 +549,13 @@ class KernelSuite:
             SetLink("eth0", pair, mac=MAC[:-1] + "7"),
         )
         assert world.link("ve0").mtu == 1400
+        assert world.link("vx0").neigh_suppress and not world.link("ve0").neigh_suppress
         assert world.link("eth0", pair).mac == MAC[:-1] + "7"
         error = world.refused(SetLink("vx0", master=""), SetLink("vx0", learning=True))
         assert isinstance(error, KernelRefused)
+        assert not world.link("vx0").neigh_suppress
         world.apply(SetLink("vx0", master="br0", learning=False))
+        assert not world.link("vx0").neigh_suppress
 
     # WireGuard -------------------------------------------------------------------------------
 

@@ -28,8 +28,12 @@ def proc(daemon: Daemon, command: str) -> str:
 
 
 def descriptors(daemon: Daemon) -> list[str]:
-    """Return what each open descriptor of the daemon is."""
-    return sorted(proc(daemon, "for fd in /proc/PID/fd/*; do readlink $fd || true; done").split("\n"))
+    """Return what each open descriptor of the daemon is, but for netlink sockets: each of its kernel's few
+    threads has one from its first work on."""
+    table = proc(daemon, "cat /proc/PID/net/netlink").splitlines()[1:]
+    netlink = {f"socket:[{line.split()[-1]}]" for line in table}
+    found = proc(daemon, "for fd in /proc/PID/fd/*; do readlink $fd || true; done").split()
+    return sorted(item for item in found if item not in netlink)
 
 
 def resident_mib(daemon: Daemon) -> int:

@@ -259,10 +259,16 @@ def test_cut_off_from_etcd_a_host_goes_on_and_comes_back_without_losing_a_packet
         assert two.resolve("c1") == [one.ip()] and one.resolve("c2") == [two.ip()]
         # New containers, from the block that it has; they reach the others' and are reached by address.
         own = box(second, "own", "net")
-        assert own.reaches(two.ip()) and two.resolve("own") == [own.ip()]
+        assert two.resolve("own") == [own.ip()] and not one.resolve("own")
+        for each in three.boxes:
+            assert own.reaches(each.ip()), each.name
         # Restarts.
         second.carrick("restart", "-t", "0", "own")
         own.refresh()
+        # Asked first, too: nobody has been told of it.
+        newer = box(second, "newer", "net")
+        for each in three.boxes:
+            assert each.reaches(newer.ip()) and each.reaches(own.ip()), each.name
         # What needs the store is refused, naming what does not answer.
         refused = second.run("carrick", "network", "create", "-d", "overlay", "more")
         assert refused.code != 0 and "10.99.1.2:2379" in refused.err, refused.err

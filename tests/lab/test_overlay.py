@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -172,11 +173,47 @@ def test_broadcast(blue: Blue, address: str) -> None:
             assert listener.recv(10) == b"all"
 
 
-def test_neighbours_are_answered_for_on_the_spot(blue: Blue) -> None:
-    first, second, _ = blue.boxes
-    first.run("arping", "-c", "1", "-I", "eth0", second.ip())
-    assert first.reaches(second.ip())
-    assert second.mac() in first.run("ip", "neigh", "show", second.ip()).out
+@contextmanager
+def questions_across(host: LabHost) -> Iterator[list[str]]:
+    """Fill a list with what leaves the host in a tunnel and asks who has an address: its hexadecimal text."""
+
+    def listen() -> socket.socket:
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        made.setblocking(False)
+        return made
+
+    found: list[str] = []
+    with host.inside(listen) as raw:
+        yield found
+        time.sleep(0.2)
+        with suppress(BlockingIOError):
+            while True:
+                frame, (_, _, kind, *_) = raw.recvfrom(2048)
+                if kind != socket.PACKET_OUTGOING or frame[12:14] != b"\x08\0" or frame[23] != 17:
+                    continue
+                if struct.unpack_from(">H", frame, 36)[0] != 4789:
+                    continue
+                inner = frame[50:]
+                asks = inner[12:14] == b"\x86\xdd" and inner[20] == 58 and inner[54] == 135
+                if inner[12:14] == b"\x08\x06" or asks:
+                    found.append(inner.hex())
+
+
+def test_neighbours_are_answered_for_on_the_spot(blue: Blue, standing_cluster: TempLab) -> None:
+    first, second, third = blue.boxes
+    with questions_across(standing_cluster["host1"]) as asked:
+        for target in (second, third):
+            first.on_net("ip", "neigh", "flush", "dev", "eth0")
+            first.run("arping", "-c", "1", "-I", "eth0", target.ip())
+            assert first.reaches(target.ip()) and first.reaches(target.ip6())
+            assert target.mac() in first.run("ip", "neigh", "show", target.ip()).out
+        # The gateway is everybody's own.
+        assert first.reaches("10.5.0.1") and first.reaches("fd05::1")
+    assert asked == []
+    with questions_across(standing_cluster["host1"]) as asked:
+        assert first.is_kept_from("10.5.0.254") and first.is_kept_from("fd05::fe")
+    # What nobody knows may be a container of a host that is cut off from etcd.
+    assert any("0a0500fe" in item for item in asked) and any("fd05" in item for item in asked)
 
 
 def test_containers_leave_by_their_own_host(blue: Blue, standing_cluster: TempLab) -> None:

@@ -143,6 +143,7 @@ class NetworkDirectory:
                 item.mac_address,
                 f"{item.ipv4}/{lengths.get(4, 32)}" if item.ipv4 else "",
                 f"{item.ipv6}/{lengths.get(6, 128)}" if item.ipv6 else "",
+                item.engine,
             )
             for item in self._link.remote_endpoints(network.id)
         ]

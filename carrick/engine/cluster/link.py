@@ -7,7 +7,7 @@ comes while it works is the next batch.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -43,6 +43,9 @@ _Changes = tuple[dict[str, RemoteEndpoint], dict[str, RemoteEndpoint]]
 
 _REMOVALS = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _BEGIN_AGAIN_S = 5.0
+_OWNERS_S = 2.0
+"""How soon those who own addresses of a network are sent what nobody knows: needed once one is cut off."""
+_RECALL_S = 0.5
 _REST_S = 60.0
 """How long a network's endpoints are watched here after the last of ours."""
 _FIRST_LOOK_S = 3.0
@@ -98,6 +101,8 @@ class ClusterLink:
         self._network_changes: dict[NetworkId, Network | None] = {}
         self._endpoint_changes: dict[NetworkId, _Changes] = {}
         self._nodes_changed = False
+        self._owners_changed: set[NetworkId] = set()
+        self._replanned: set[NetworkId] = set()
         self._resting: dict[NetworkId, float] = {}
         self.put_back: Callable[[Network], Awaitable[None]] = _cannot_put_back
         """Writes a network that is used here and gone from the cluster; the directory sets it."""
@@ -225,7 +230,7 @@ class ClusterLink:
         assert self.settings is not None
         found: dict[str, RemoteEndpoint] = {}
         for sandbox in self._state.sandboxes.values():
-            record = self._state.containers.get(sandbox.container_id)
+            record = self._state.occupant(sandbox)
             if not sandbox.active or record is None:
                 continue
             for endpoint in sandbox.endpoints:
@@ -239,12 +244,13 @@ class ClusterLink:
                     endpoint.id,
                     network.id,
                     self.settings.node,
-                    record.id,
+                    record.container_id,
                     record.name,
                     endpoint.mac_address,
                     endpoint.ipv4_address,
                     endpoint.ipv6_address,
                     endpoint.dns_names,
+                    record.engine,
                 )
                 found[said.key] = said
         return found
@@ -328,7 +334,31 @@ class ClusterLink:
             blocks=self._blocks,
             endpoints={network_id: table.live() for network_id, table in mirror.endpoints.items()},
             path_mtus=self.paths.mtus(),
+            recalled=self._recalled(),
         )
+
+    def _recalled(self) -> frozenset[NetworkId]:
+        """Return the networks of which the cluster has not said yet, in this life, what is elsewhere."""
+        mirror = self.require().mirror
+        heard = mirror.nodes.is_loaded and mirror.blocks.is_loaded
+        return frozenset(key for key, table in mirror.endpoints.items() if not (heard and table.is_loaded))
+
+    async def _settle(self) -> None:
+        """Once the cluster has said what there is, take away what is left of an earlier life."""
+        if self._recalled():
+            await self.require().mirror.ready()
+            while self._recalled():
+                await self._clock.sleep(_RECALL_S)
+        self._paths_changed()
+
+    async def _follow_owners(self) -> None:
+        while True:
+            await self._clock.sleep(_OWNERS_S)
+            if self._owners_changed:
+                self._replanned |= self._owners_changed
+                self._owners_changed.clear()
+                self._idle.clear()
+                self._work.set()
 
     def ways(self) -> dict[NodeId, list[tuple[Network, Way]]]:
         """Return how packets get to each other node, network by network that stands here."""
@@ -389,10 +419,7 @@ class ClusterLink:
             self._network_changes |= {NetworkId(key): None for key in change.gone}
         elif table is mirror.blocks:
             self._file_blocks(change)
-            # Routes go by blocks; an overlay's rows by endpoints alone.
-            for block in (*change.put.values(), *change.gone.values()):
-                network = self._state.networks.get(block.network_id)
-                self._nodes_changed |= network is not None and network.driver != "overlay"
+            self._note_owners((*change.put.values(), *change.gone.values()))
         elif table is mirror.nodes:
             self._nodes_changed = True
             self.paths.notice()
@@ -402,6 +429,16 @@ class ClusterLink:
             return
         self._idle.clear()
         self._work.set()
+
+    def _note_owners(self, blocks: Iterable[Block]) -> None:
+        """Routes go by blocks. Of an overlay's rows only one does, and it has time."""
+        assert self.settings is not None
+        for block in blocks:
+            network = self._state.networks.get(block.network_id)
+            if network is not None and network.driver != "overlay":
+                self._nodes_changed = True
+            elif network is not None and block.node != self.settings.node:
+                self._owners_changed.add(network.id)
 
     def _note_endpoints(self, change: TableChange[RemoteEndpoint]) -> None:
         assert self.settings is not None
@@ -460,9 +497,10 @@ class ClusterLink:
             elif (gone := self._state.networks.get(network_id)) is not None:
                 await self._lose_network(gone)
         nodes_changed, self._nodes_changed = self._nodes_changed, False
+        replanned, self._replanned = self._replanned, set()
         changes, self._endpoint_changes = self._endpoint_changes, {}
-        if nodes_changed:
-            await self._follow_nodes()
+        if nodes_changed or replanned:
+            await self._follow_nodes(None if nodes_changed else replanned)
         for network_id, (fresh, old) in changes.items():
             await self._follow_endpoints(network_id, TableChange(fresh, old))
         if changes:
@@ -504,9 +542,11 @@ class ClusterLink:
             self._dirty_own[key] = None
             self._work.set()
 
-    async def _follow_nodes(self) -> None:
+    async def _follow_nodes(self, only: set[NetworkId] | None = None) -> None:
         """Plan standing networks anew: a node's address changed, or it came or went."""
         for network in list(self._state.networks.values()):
+            if only is not None and network.id not in only:
+                continue
             if network.scope is Scope.GLOBAL and self._presence.stands(network):
                 try:
                     async with self._state.lock("networks"):
@@ -559,6 +599,8 @@ class ClusterLink:
                     group.create_task(runtime.run(), name="cluster")
                     group.create_task(self.run(), name="cluster worker")
                     group.create_task(self._drop_rested(), name="cluster rest")
+                    group.create_task(self._follow_owners(), name="cluster owners")
+                    group.create_task(self._settle(), name="cluster settles")
                     group.create_task(self.paths.run(), name="cluster paths")
             except* Exception:
                 _log.exception("the cluster part failed; it begins again in %g s", _BEGIN_AGAIN_S)

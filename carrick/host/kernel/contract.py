@@ -51,6 +51,11 @@ class Kernel(Protocol):
         """Tell whether a namespace is held at `path`."""
         ...
 
+    async def netns_id(self, path: str) -> int:
+        """Return the kernel's own number of the namespace that `path` leads to, which no other one gets
+        before the next boot; 0 if it leads to none."""
+        ...
+
     async def supports(self, kind: str) -> bool:
         """Tell whether this kernel has links of a kind (`macvlan`, `ipvlan` …), loading its module."""
         ...

@@ -16,11 +16,12 @@ from typing import Any
 from ...model import steps
 from ...model.errors import NotFound
 from ...model.steps import LinkState, NamespaceState, Neighbour, Rule
-from . import netlink, readings, rows
+from . import netlink, rates, readings, rows
 from .netlink import Message, Netlink, Refusal, attribute, mac, nested, text, u8, u16, u32
 from .netns import entered
 from .readings import (
     ADDRESS_HEADER,
+    BRPORT_NEIGH_SUPPRESS,
     IFA_ADDRESS,
     IFA_LOCAL,
     IFLA_ADDRESS,
@@ -28,6 +29,7 @@ from .readings import (
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
     IFLA_LINK,
     IFLA_LINKINFO,
     IFLA_MASTER,
@@ -39,9 +41,9 @@ from .refusals import LACKING, explain
 from .rows import Indexes, index_of, no_link
 from .vxlan import is_vxlan_as_asked, render_vxlan
 
-_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
+_IFLA_INFO_SLAVE_KIND = 4
 _BRPORT_HAIRPIN, _BRPORT_LEARNING, _BRPORT_FLOOD = 4, 8, 9
-_BRPORT_NEIGH_SUPPRESS, _BRPORT_ISOLATED = 32, 33
+_BRPORT_ISOLATED = 33
 _VETH_INFO_PEER = 1
 _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS, _VLAN_ID = 1, 1, 2, 1
 _IFA_BROADCAST, _IFA_FLAGS = 4, 8
@@ -49,6 +51,8 @@ _IFF_UP = 0x1
 _IFA_F_NODAD = 0x02
 
 _PROBE = "ck-probe"
+_OWN_NETNS = "/proc/self/ns/net"
+"""The main thread's, which stays where the daemon was started."""
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAG_BITS = {"bridge": 0, "private": 1, "vepa": 2}
@@ -68,7 +72,9 @@ class Rtnl:
             steps.CreateVxlan: self._create_vxlan,
             steps.CreateWireguard: self._create_wireguard,
             steps.SetLink: self._set_link,
+            steps.SetRate: self._set_rate,
             steps.DeleteLink: self._delete_link,
+            steps.MoveLink: self._move_link,
             steps.AddAddress: self._add_address,
             steps.RemoveAddress: self._remove_address,
         }
@@ -218,7 +224,7 @@ class Rtnl:
                     raise
                 self._change(step.name, master, mtu, up=True)
         # Neither the alias nor a port's settings can travel in the message that creates a link.
-        port = nested(_IFLA_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, b"\1")) if step.hairpin else b""
+        port = nested(IFLA_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, b"\1")) if step.hairpin else b""
         extra = [nested(IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge") + port)] if port else []
         self._change(step.name, text(IFLA_IFALIAS, step.alias), *extra)
 
@@ -299,7 +305,7 @@ class Rtnl:
                 (_BRPORT_HAIRPIN, step.hairpin),
                 (_BRPORT_LEARNING, step.learning),
                 (_BRPORT_FLOOD, step.flood),
-                (_BRPORT_NEIGH_SUPPRESS, step.neigh_suppress),
+                (BRPORT_NEIGH_SUPPRESS, step.neigh_suppress),
                 (_BRPORT_ISOLATED, step.isolated),
             )
             if value is not None
@@ -316,8 +322,12 @@ class Rtnl:
             self._change(step.name, *changes, up=step.up, index=index)
         if port:
             # By itself: the kernel looks at what a port is asked for before it has joined the bridge.
-            info = text(_IFLA_INFO_SLAVE_KIND, "bridge") + nested(_IFLA_INFO_SLAVE_DATA, *port)
+            info = text(_IFLA_INFO_SLAVE_KIND, "bridge") + nested(IFLA_INFO_SLAVE_DATA, *port)
             self._change(step.new_name or step.name, nested(IFLA_LINKINFO, info))
+
+    def _set_rate(self, step: steps.SetRate) -> None:
+        body = rates.render_rate(step, index_of(step.link))
+        self._netlink.request(rates.NEWQDISC, netlink.CREATE | netlink.REPLACE, body)
 
     def _delete_link(self, step: steps.DeleteLink) -> None:
         message = LINK_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, step.name)
@@ -326,6 +336,21 @@ class Rtnl:
         except Refusal as error:
             if error.code != errno.ENODEV:
                 raise
+
+    def _move_link(self, step: steps.MoveLink) -> None:
+        # Never the thread's own: that may be in the namespace which the link is to leave.
+        with _held_open(step.target or _OWN_NETNS) as namespace:
+            try:
+                index = index_of(step.name)
+            except NotFound:
+                # Said twice: it is there already.
+                if _find_inside(step.target or _OWN_NETNS, step.new_name) is None:
+                    raise
+                return
+            # Down first: while it is up the kernel keeps it from getting another name.
+            self._change(step.name, up=False)
+            fresh = text(IFLA_IFNAME, step.new_name)
+            self._change(step.name, fresh, u32(IFLA_NET_NS_FD, namespace), index=index)
 
     # Addresses and routes --------------------------------------------------------------------
 

@@ -82,6 +82,9 @@ class LinuxKernel:
     async def has_netns(self, path: str) -> bool:
         return namespaces.is_netns(Path(path))
 
+    async def netns_id(self, path: str) -> int:
+        return await self._run(self._netns_id, path)
+
     async def supports(self, kind: str) -> bool:
         return await self._run(self._inside, "", lambda rtnl: rtnl.supports(kind))
 
@@ -139,6 +142,14 @@ class LinuxKernel:
                 return function(rtnl)
             finally:
                 rtnl.close()
+
+    def _netns_id(self, path: str) -> int:
+        self._rtnl()
+        try:
+            with namespaces.entered(path):
+                return namespaces.current_id()
+        except (CarrickError, OSError):
+            return 0
 
     def _apply(self, sequence: Sequence[Step]) -> None:
         for netns, group in groupby(sequence, key=_namespace_of):

@@ -56,7 +56,8 @@ _NEXT_HOP = struct.Struct("=HBBl")
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 20, 26, 28, 29
-IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
+BRPORT_NEIGH_SUPPRESS = 32
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 _RTA_METRICS, _RTA_MULTIPATH = 8, 9
 _RTAX_MTU = 2
@@ -102,6 +103,7 @@ def _parse_link(body: bytes) -> tuple[LinkState, int]:
     attributes = parse_attributes(body, LINK_HEADER.size)
     info = parse_attributes(attributes.get(IFLA_LINKINFO, b""))
     kind = string(info, IFLA_INFO_KIND)
+    port = parse_attributes(info.get(IFLA_INFO_SLAVE_DATA, b""))
     link = LinkState(
         name=string(attributes, IFLA_IFNAME),
         index=index,
@@ -113,6 +115,7 @@ def _parse_link(body: bytes) -> tuple[LinkState, int]:
         peer_index=number(attributes, IFLA_LINK),
         sysctls=_sysctls(attributes.get(IFLA_AF_SPEC, b"")) if kind == "bridge" else {},
         vxlan=parse_vxlan(parse_attributes(info.get(IFLA_INFO_DATA, b""))) if kind == "vxlan" else None,
+        neigh_suppress=any(port.get(BRPORT_NEIGH_SUPPRESS, b"")),
     )
     return link, number(attributes, IFLA_MASTER)
 

@@ -1,0 +1,21 @@
+"""Guests, decided: what is done in and about a namespace that another engine made. Pure."""
+
+from .plan import (
+    HOST_NETNS,
+    as_fixed,
+    in_namespace,
+    plan_rates,
+    plan_routes,
+    server_of,
+    staged_steps,
+)
+
+__all__ = [
+    "HOST_NETNS",
+    "as_fixed",
+    "in_namespace",
+    "plan_rates",
+    "plan_routes",
+    "server_of",
+    "staged_steps",
+]

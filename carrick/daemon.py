@@ -19,6 +19,8 @@ from uuid import uuid4
 from . import __version__
 from .domains.dns.protocol import Change, Codec, Done, Refused, Reply, Request, Snapshot, Update
 from .doors.api.server import ApiServer
+from .doors.cni import SOCKET_NAME as CNI_SOCKET
+from .doors.cni import CniCalls, CniServer
 from .drivers.registry import load_drivers
 from .engine.clock import SystemClock
 from .engine.cluster.sealing import Seal
@@ -26,6 +28,7 @@ from .engine.cluster.values import Admitted
 from .engine.engine import CarrickEngine
 from .engine.names import NameService
 from .host import processes
+from .host.cni import LocalCni
 from .host.config import Config, load_config
 from .host.kernel import LinuxKernel
 from .host.kernel.monitor import Monitor
@@ -188,6 +191,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
         monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
         server = ApiServer(engine, config.socket_path, group=config.group)
+        cni = CniServer(CniCalls(engine, LocalCni(config.run_dir / "cni-locks")), config.run_dir / CNI_SOCKET)
         node_door = _NodeDoor(engine)
         companions = _companions(config) if supervise else []
 
@@ -206,12 +210,14 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             async with engine.running():
                 monitor.start()
                 await server.start()
+                await cni.start()
                 _log.info("ready: carrickd %s serves %s", __version__, config.socket_path)
                 _notify_systemd("READY=1")
                 await stop.wait()
                 _log.info("stopping; containers go on")
                 _notify_systemd("STOPPING=1")
                 monitor.stop()
+                await cni.stop()
                 await server.stop()
                 await node_door.follow(None)
             for task in owned:

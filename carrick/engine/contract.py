@@ -31,7 +31,7 @@ from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
 from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId
-from ..model.networks import EndpointSettings
+from ..model.networks import EndpointSettings, PoolConfig
 from ..model.steps import Plan
 from .cluster.values import (
     Admission,
@@ -140,6 +140,10 @@ class Networks(Protocol):
     async def create(self, request: CreateNetwork) -> Created: ...
     async def plan(self, request: CreateNetwork) -> Plan:
         """Return what `create` would do, with notes on what was avoided and why. Changes nothing."""
+        ...
+
+    async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
+        """Return the pools that `create` would give a network, none of `avoid` among them. Makes nothing."""
         ...
 
     async def get(self, reference: str) -> NetworkView: ...
@@ -341,12 +345,13 @@ class Guests(Protocol):
         *,
         netns: str | None = None,
         name: str | None = None,
+        hostname: str | None = None,
         aliases: tuple[str, ...] | None = None,
         dns: GuestDns | None = None,
         container_id: str | None = None,
     ) -> GuestView:
         """Take in what became known after `add`: the namespace of a staged guest (names are answered in it
-        from then on; "" when it left it), its container's name and id, more names, its servers."""
+        from then on; "" when it left it), its container's names and id, its servers."""
         ...
 
     async def gc(self, keep: Callable[[GuestView], bool] | None = None) -> tuple[GuestView, ...]:

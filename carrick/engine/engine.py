@@ -17,7 +17,7 @@ from ..host.runtime.api import ImageStore, Runtime, VolumeStore
 from ..host.store.contract import Store
 from ..model.cluster import Block, ClusterSettings, Underlay
 from ..model.errors import CarrickError, InvalidRequest
-from ..model.networks import EndpointSettings
+from ..model.networks import EndpointSettings, PoolConfig
 from ..model.steps import Plan
 from .addresses import Addresses
 from .clock import Clock, as_datetime
@@ -69,6 +69,9 @@ class NetworksDoor:
 
     async def plan(self, request: CreateNetwork) -> Plan:
         return await self._networks.plan(request)
+
+    async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
+        return await self._networks.choose(request, avoid)
 
     async def get(self, reference: str) -> NetworkView:
         return await self._networks.get(reference)

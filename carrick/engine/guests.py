@@ -406,6 +406,7 @@ class GuestService:
         *,
         netns: str | None = None,
         name: str | None = None,
+        hostname: str | None = None,
         aliases: tuple[str, ...] | None = None,
         dns: GuestDns | None = None,
         container_id: str | None = None,
@@ -420,6 +421,7 @@ class GuestService:
             spec = replace(
                 spec,
                 name=spec.name if name is None else name,
+                hostname=spec.hostname if hostname is None else hostname,
                 dns=spec.dns if dns is None else dns,
                 container_id=spec.container_id if container_id is None else container_id,
             )
@@ -451,7 +453,11 @@ class GuestService:
         wish = EndpointSettings(ipv4_address=asked) if version == 4 else EndpointSettings(ipv6_address=asked)
         await self._sandboxes.provide(found, owner, wish)
         async with self._addresses.transaction(Write()) as transaction:
-            return self._addresses.assign_one(found, owner, version, asked, transaction)
+            given = self._addresses.assign_one(found, owner, version, asked, transaction)
+            endpoint = Endpoint(EndpointId(new_id()), found.id, found.name, 0)
+            if version == 4:
+                return driver.complete_endpoint(found, replace(endpoint, ipv4=given)).ipv4
+            return driver.complete_endpoint(found, replace(endpoint, ipv6=given)).ipv6
 
     async def end_lease(self, network: str, owner: str) -> None:
         found = self._state.network_or_none(network)

@@ -5,9 +5,9 @@ Messages are Docker's, because scripts match on them.
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 
 from ..domains.firewall import render_add_network, render_remove_network
 from ..domains.ipam import (
@@ -53,6 +53,8 @@ from .values import Attached, Created, CreateNetwork, Filters, NetworkView
 _TRIES = 30
 PREDEFINED = ("bridge", "host", "none")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+FOREIGN_LABEL = "carrick.docker.network"
+"""On a network that a Docker engine knows by an id of its own, which is the label's value."""
 _RESERVED = {*PREDEFINED, "default"}
 
 
@@ -270,7 +272,25 @@ class NetworkService:
             labels=source.labels | request.labels,
         )
 
-    def _choose_pools(self, network: Network, *, with_gateway: bool) -> tuple[Network, tuple[str, ...]]:
+    async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
+        """Return the pools that `create` would give a network, other subnets than `avoid`; makes nothing."""
+        async with self._state.lock("networks"):
+            await self._host.refresh()
+            network = Network(
+                id=NetworkId(new_id()),
+                name=request.name,
+                driver=request.driver,
+                created_ns=self._clock.now_ns(),
+                enable_ipv4=request.enable_ipv4 is not False,
+                enable_ipv6=bool(request.enable_ipv6),
+                pools=request.pools,
+            )
+            gateway = self._drivers.get(request.driver).capabilities.gateway
+            return self._choose_pools(network, with_gateway=gateway, avoid=avoid)[0].pools
+
+    def _choose_pools(
+        self, network: Network, *, with_gateway: bool, avoid: Sequence[str] = ()
+    ) -> tuple[Network, tuple[str, ...]]:
         """Return the network with whole subnets and gateways, and notes on what was avoided."""
         configs = list(
             validate_pools(network.pools, enable_ipv4=network.enable_ipv4, enable_ipv6=network.enable_ipv6)
@@ -289,6 +309,7 @@ class NetworkService:
             if not other.config_only
             for pool in other.pools
         ]
+        taken += [NamedPrefix("a pool that is held", ip_network(subnet)) for subnet in avoid]
         occupied = self._host.occupied(self._own_links())
         pools: list[PoolConfig] = []
         notes: list[str] = []
@@ -408,6 +429,9 @@ class NetworkService:
             unused = not any(sandbox.active for sandbox, _ in self._state.endpoints_on(network.id))
             # A configuration is kept, as in Docker: nobody is ever attached to one.
             if network.name in PREDEFINED or network.config_only or not unused:
+                continue
+            if FOREIGN_LABEL in network.labels:
+                # Another engine has it among its own networks.
                 continue
             if not filtering.matches_labels(filters, network.labels):
                 continue

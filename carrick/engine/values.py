@@ -24,6 +24,9 @@ from ..model.guests import GuestSpec
 from ..model.ids import ContainerId, ImageId, SandboxId
 from ..model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
 
+OURS = "carrick"
+"""The name of this engine among those whose containers are on a network."""
+
 Filters = Mapping[str, tuple[str, ...]]
 """Docker's list filters: name to values, in the order given."""
 
@@ -70,7 +73,7 @@ class ContainerRecord:
 
     @property
     def engine(self) -> str:
-        return "carrick"
+        return OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +246,7 @@ class Attached:
     mac_address: str
     ipv4: str
     ipv6: str
-    engine: str = "carrick"
+    engine: str = OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +339,7 @@ class SystemInfo:
 
 
 __all__ = [
+    "OURS",
     "Attached",
     "Attachment",
     "ContainerRecord",

@@ -130,7 +130,7 @@ class LocalCni:
             except TimeoutError:
                 raise Failed(
                     f'plugin type="{plugin}" did not end within {timeout_s:g} s and was killed',
-                    remedy=f"find out what {program} waits for; network create -o timeout=SECONDS allows more",
+                    remedy=f"see what {program} waits for; network create -o timeout=SECONDS allows more",
                 ) from None
             finally:
                 await _end(process)

@@ -29,6 +29,11 @@ class Config:
     `bip`, `fixed_cidr`, `bip6`, `fixed_cidr_v6`, `icc`, `ip_masq`, `ip` and `mtu` shape the default network,
     as they do in Docker's daemon.json. `insecure_registries` are hosts and networks that are also spoken to
     without TLS; `registry_certificates` has a directory for each registry (HOST:PORT/ca.crt …).
+
+    `docker_plugin` is the socket on which Docker engines find the plugin `carrick`: a path, `off`, or `auto`,
+    which is where Docker looks if `run_dir` is the usual one, and else in `run_dir`. `docker_engine` is the
+    engine's own socket, where the names of its containers are; `docker_scope` is what Docker is told of how
+    far the plugin's networks reach.
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -59,8 +64,21 @@ class Config:
     insecure_registries: tuple[str, ...] = ()
     registry_certificates: Path = Path("/etc/docker/certs.d")
 
+    docker_plugin: str = "auto"
+    docker_engine: Path = Path("/var/run/docker.sock")
+    docker_scope: str = "local"
+
     runtime: str = "runc"
     cgroup_parent: str = ""
+
+    @property
+    def docker_plugin_path(self) -> Path | None:
+        if self.docker_plugin == "off":
+            return None
+        if self.docker_plugin != "auto":
+            return Path(self.docker_plugin)
+        usual = self.run_dir == Path("/run/carrick")
+        return Path("/run/docker/plugins/carrick.sock") if usual else self.run_dir / "docker-plugin.sock"
 
     @property
     def socket_path(self) -> Path:

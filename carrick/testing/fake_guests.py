@@ -149,6 +149,7 @@ class FakeGuests:
         *,
         netns: str | None = None,
         name: str | None = None,
+        hostname: str | None = None,
         aliases: tuple[str, ...] | None = None,
         dns: GuestDns | None = None,
         container_id: str | None = None,
@@ -160,6 +161,7 @@ class FakeGuests:
         spec = replace(
             spec,
             name=spec.name if name is None else name,
+            hostname=spec.hostname if hostname is None else hostname,
             dns=spec.dns if dns is None else dns,
             container_id=spec.container_id if container_id is None else container_id,
             netns=spec.netns if netns is None else netns,

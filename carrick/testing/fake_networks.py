@@ -1,6 +1,7 @@
 """The networks of the fake engine: they give addresses, in order."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -56,6 +57,16 @@ class FakeNetworks:
         )
         self.endpoints[identifier] = {}
         return identifier
+
+    async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
+        chosen = []
+        taken = {*avoid, *(pool.subnet for network in self.networks.values() for pool in network.pools)}
+        for pool in request.pools or (PoolConfig("0.0.0.0/0"),):
+            subnet = pool.subnet
+            if not subnet or subnet.endswith("/0"):
+                subnet = next(f"172.{n}.0.0/16" for n in range(18, 99) if f"172.{n}.0.0/16" not in taken)
+            chosen.append(replace(pool, subnet=subnet, gateway=pool.gateway or str(ip_network(subnet)[1])))
+        return tuple(chosen)
 
     def id_of(self, reference: str) -> str:
         try:

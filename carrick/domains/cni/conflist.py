@@ -41,6 +41,16 @@ class ConfigurationList:
         return tuple(plugin.type for plugin in self.plugins)
 
     @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that are needed: the plugins', and those of the IPAM plugins that they call."""
+        found = list(self.types)
+        for plugin in self.plugins:
+            ipam = plugin.body.get("ipam")
+            if isinstance(ipam, dict) and isinstance(ipam.get("type"), str) and ipam["type"]:
+                found.append(ipam["type"])
+        return tuple(dict.fromkeys(found))
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What at least one of the plugins can do on request."""
         return frozenset().union(*(plugin.capabilities for plugin in self.plugins))

@@ -32,6 +32,7 @@ from .handlers import (
     cluster,
     console,
     containers,
+    guests,
     images,
     networks,
     system,
@@ -51,7 +52,19 @@ _MAX_LINE = 64 * 1024
 _LINGER_S = 2.0
 _STOP_GRACE_S = 15.0
 _MAX_PATH = 98  # of the 107 that the kernel takes, some are for the name it is made under
-_HANDLERS = (archive, carrick, cluster, console, containers, images, networks, system, volumes, watching)
+_HANDLERS = (
+    archive,
+    carrick,
+    cluster,
+    console,
+    containers,
+    guests,
+    images,
+    networks,
+    system,
+    volumes,
+    watching,
+)
 
 
 def all_routes() -> tuple[Route, ...]:

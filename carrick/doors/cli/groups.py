@@ -4,7 +4,9 @@ from carrick.doors.cli import registry
 from carrick.doors.cli.command import Group
 
 CLUSTER = Group("cluster", "Manage the cluster that this host is in", registry.CLUSTER)
+CNI = Group("cni", "Let Podman, containerd and Kubernetes use Carrick's networks", registry.CNI)
 CONTAINER = Group("container", "Manage containers", registry.CONTAINER, aliases=registry.CONTAINER_ALIASES)
+GUEST = Group("guest", "See containers of other engines", registry.GUEST, aliases=registry.GUEST_ALIASES)
 IMAGE = Group("image", "Manage images", registry.IMAGE, aliases=registry.IMAGE_ALIASES)
 LAB = Group("lab", "Run several hosts on this machine, to try and to test", registry.LAB)
 LAB_ETCD = Group("etcd", "Manage the etcd of a lab", registry.LAB_ETCD)

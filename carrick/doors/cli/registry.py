@@ -128,6 +128,15 @@ PORT = {
     "rm": "commands.port:RM",
 }
 
+GUEST = {"ls": "commands.guests:LS"}
+GUEST_ALIASES = {"list": "ls"}
+
+CNI = {
+    "config": "commands.cni:CONFIG",
+    "install": "commands.cni:INSTALL",
+    "uninstall": "commands.cni:UNINSTALL",
+}
+
 _PLAIN = (
     *("attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause"),
     *("port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause"),
@@ -138,10 +147,13 @@ ROOT = {
     **{name: CONTAINER[name] for name in _PLAIN},
     **{name: IMAGE[name] for name in ("history", "import", "load", "pull", "push", "save", "tag")},
     "cluster": "groups:CLUSTER",
+    "cni": "groups:CNI",
     "completion": "commands.shell:COMPLETION",
     "container": "groups:CONTAINER",
     "doctor": "commands.doctor:DOCTOR",
     "events": SYSTEM["events"],
+    "gc": "commands.guests:GC",
+    "guest": "groups:GUEST",
     "image": "groups:IMAGE",
     "images": IMAGE["ls"],
     "info": SYSTEM["info"],

@@ -97,8 +97,7 @@ class CniServer:
         task.set_name("cni call")
         self._tasks.add(task)
         try:
-            async with self._slots:
-                await self._converse(reader, writer)
+            await self._converse(reader, writer)
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # it went away, or says nothing
         except asyncio.CancelledError:
@@ -117,7 +116,8 @@ class CniServer:
             answer: Answer | None = Answer(1, render_error(error, ""))
         else:
             await self._caught_up.wait()
-            answer = await self._while_there(reader, environment, data)
+            async with self._slots:
+                answer = await self._while_there(reader, environment, data)
         if answer is None:
             return
         writer.write(render_answer(answer.exit_code, answer.output))

@@ -61,7 +61,14 @@ IPAM = Object("IPAM", {"Driver": TEXT, "Options": Null(TEXT_MAP), "Config": Arra
 CONFIG_FROM = Object("ConfigReference", {"Network": TEXT})
 ATTACHED = Object(
     "NetworkContainer",
-    {"Name": TEXT, "EndpointID": ID, "MacAddress": TEXT, "IPv4Address": TEXT, "IPv6Address": TEXT},
+    {
+        "Name": TEXT,
+        "EndpointID": ID,
+        "MacAddress": TEXT,
+        "IPv4Address": TEXT,
+        "IPv6Address": TEXT,
+        "Engine": maybe(TEXT),
+    },
 )
 SUBNET_USE = Object("SubnetStatus", {"IPsInUse": INTEGER, "DynamicIPsAvailable": INTEGER})
 STATUS = Object("NetworkStatus", {"IPAM": Object("", {"Subnets": Map(SUBNET_USE)})})

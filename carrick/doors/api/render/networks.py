@@ -1,6 +1,6 @@
 """Networks, and the endpoint settings that containers show."""
 
-from ....engine.values import Attached, Attachment, NetworkView
+from ....engine.values import OURS, Attached, Attachment, NetworkView
 from ....model.networks import Endpoint, Network, PoolConfig
 from ..routing import ApiVersion
 from . import Json
@@ -14,7 +14,9 @@ _DUAL_STACK_SWITCHES: ApiVersion = (1, 48)
 def render_network(view: NetworkView, version: ApiVersion, *, verbose: bool = False) -> Json:
     """Return what `network inspect` shows. `verbose` adds how full the pools are."""
     document = render_network_entry(view, version)
-    document["Containers"] = dict(_render_attached(item) for item in view.endpoints)
+    # Who runs a container is worth a word only where several engines do.
+    is_shared = any(item.engine != OURS for item in view.endpoints)
+    document["Containers"] = dict(_render_attached(item, is_shared) for item in view.endpoints)
     if verbose:
         document["Status"] = {
             "IPAM": {
@@ -72,13 +74,14 @@ def _render_pool(pool: PoolConfig) -> Json:
     return document
 
 
-def _render_attached(item: Attached) -> tuple[str, Json]:
+def _render_attached(item: Attached, is_shared: bool) -> tuple[str, Json]:
     return item.container_id or f"ep-{item.endpoint_id}", {
         "Name": item.name,
         "EndpointID": item.endpoint_id,
         "MacAddress": item.mac_address,
         "IPv4Address": item.ipv4,
         "IPv6Address": item.ipv6,
+        **({"Engine": item.engine} if is_shared else {}),
     }
 
 

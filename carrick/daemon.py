@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from . import __version__
@@ -21,6 +21,7 @@ from .domains.dns.protocol import Change, Codec, Done, Refused, Reply, Request, 
 from .doors.api.server import ApiServer
 from .doors.cni import SOCKET_NAME as CNI_SOCKET
 from .doors.cni import CniCalls, CniServer
+from .doors.plugin.server import PluginServer, PluginSettings
 from .drivers.registry import load_drivers
 from .engine.clock import SystemClock
 from .engine.cluster.sealing import Seal
@@ -42,6 +43,7 @@ from .host.runtime.volumes import LocalVolumeStore
 from .host.store.sqlite import SqliteStore
 from .model.cluster import ClusterSettings
 from .model.errors import CarrickError, InvalidRequest
+from .model.networks import Scope
 
 if TYPE_CHECKING:
     from .doors.node.server import NodeServer
@@ -49,6 +51,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("carrickd")
 DNS_SOCKET = "carrick-dns.sock"
 PORTS_SOCKET = "carrick-ports.sock"
+
+
+class Door(Protocol):
+    """A way in: from `start` on it answers, until `stop`."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class _ResolverLink:
@@ -191,7 +200,9 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
         monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
         server = ApiServer(engine, config.socket_path, group=config.group)
-        cni = CniServer(CniCalls(engine, LocalCni(config.run_dir / "cni-locks")), config.run_dir / CNI_SOCKET)
+        local_cni = LocalCni(config.run_dir / "cni-locks")
+        doors: list[Door] = [server, CniServer(CniCalls(engine, local_cni), config.run_dir / CNI_SOCKET)]
+        plugin = _docker_plugin(engine, config)
         node_door = _NodeDoor(engine)
         companions = _companions(config) if supervise else []
 
@@ -206,24 +217,47 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             owned.append(tasks.create_task(holder.run(), name="ports"))
             owned.append(tasks.create_task(link.client.run(), name="names"))
             owned.append(tasks.create_task(store.run(), name="leases"))
+            if plugin is not None:
+                owned.append(tasks.create_task(plugin.run(), name="docker names"))
             engine.names.connect(link)
             async with engine.running():
                 monitor.start()
-                await server.start()
-                await cni.start()
+                for door in doors:
+                    await door.start()
+                if plugin is not None and await _starts(plugin):
+                    doors.append(plugin)
                 _log.info("ready: carrickd %s serves %s", __version__, config.socket_path)
                 _notify_systemd("READY=1")
                 await stop.wait()
                 _log.info("stopping; containers go on")
                 _notify_systemd("STOPPING=1")
                 monitor.stop()
-                await cni.stop()
-                await server.stop()
+                for door in reversed(doors):
+                    await door.stop()
                 await node_door.follow(None)
             for task in owned:
                 task.cancel()
         await holder.close()
         kernel.close()
+
+
+def _docker_plugin(engine: CarrickEngine, config: Config) -> PluginServer | None:
+    socket = config.docker_plugin_path
+    if socket is None:
+        return None
+    return PluginServer(
+        engine, PluginSettings(socket, config.group, Scope(config.docker_scope), config.docker_engine)
+    )
+
+
+async def _starts(plugin: PluginServer) -> bool:
+    """Start to serve Docker engines; that another daemon does so already is no reason not to run."""
+    try:
+        await plugin.start()
+    except CarrickError as error:
+        _log.warning("Docker engines are not served: %s", error)
+        return False
+    return True
 
 
 async def _sync_ports(engine: CarrickEngine, holder: PortHolderClient) -> None:

@@ -7,7 +7,7 @@ they differ in `name` too.
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Config:
 
     docker_plugin: str = "auto"
     docker_engine: Path = Path("/var/run/docker.sock")
-    docker_scope: str = "local"
+    docker_scope: Literal["local", "global"] = "local"
 
     runtime: str = "runc"
     cgroup_parent: str = ""

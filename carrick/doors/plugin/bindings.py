@@ -1,4 +1,4 @@
-"""Which Carrick network is which of Docker's, and which pools wait for a network: kept as networks with labels.
+"""Which Carrick network is which of Docker's, and which pools wait for one: kept as networks with labels.
 
 Docker's protocol knows networks by Docker's id and pools by an id of ours, and asks for a pool before it
 creates the network. All that must outlive both daemons, so it is in the engine's store, and people see it in

@@ -1,8 +1,8 @@
 """The life of an endpoint: each is a guest, whose key is Docker's id of the endpoint.
 
-CreateEndpoint gives it its addresses and leaves its interface in the host's namespace; after Join dockerd moves
-that into the container and sets it up, and before DeleteEndpoint brings it back. All that is remembered is the
-guest's record, so it does not matter whether the daemon was restarted in between.
+CreateEndpoint gives it its addresses and leaves its interface in the host's namespace; after Join dockerd
+moves that into the container and sets it up, and before DeleteEndpoint brings it back. All that is remembered
+is the guest's record, so it does not matter whether the daemon was restarted in between.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from ...model.guests import GuestSpec, guest_id
 from ...model.ids import ContainerId
 from ...model.networks import EndpointSettings, Network
 from .bindings import Bindings
-from .ipam import ENGINE, lease_owner
+from .ipam import ENGINE, Ipam
 from .parse import ConnectivityCall, CreateEndpointCall, EndpointCall, JoinCall
 from .render import NOTHING, Document, render_details, render_endpoint, render_join
 
@@ -23,8 +23,8 @@ NETWORK_DETAIL = "docker-network"
 _NAME_PREFIX = "ckd"
 _NAME_LENGTH = 15
 
-Joined = Callable[[GuestView], None]
-"""Told of an endpoint that has just joined a container; must not wait."""
+Joined = Callable[[GuestView, str], None]
+"""Told of an endpoint that has just joined a container, and of its namespace; must not wait."""
 
 
 def interface_name(endpoint_id: str) -> str:
@@ -34,8 +34,9 @@ def interface_name(endpoint_id: str) -> str:
 
 
 class EndpointCalls:
-    def __init__(self, engine: Engine, bindings: Bindings, joined: Joined) -> None:
+    def __init__(self, engine: Engine, ipam: Ipam, bindings: Bindings, joined: Joined) -> None:
         self._engine = engine
+        self._ipam = ipam
         self._bindings = bindings
         self._joined = joined
 
@@ -45,43 +46,20 @@ class EndpointCalls:
         try:
             view = await guests.get(_guest(call))
         except NotFound:
-            view = await guests.add(await self._spec(call, network))
+            spec = _spec(call, network)
+            addresses = (spec.settings.ipv4_address, spec.settings.ipv6_address)
+            async with self._ipam.handing_over(network, addresses):
+                view = await guests.add(spec)
         else:
             _check_repeated(call, view)
         return render_endpoint(call, view)
-
-    async def _spec(self, call: CreateEndpointCall, network: Network) -> GuestSpec:
-        """Return the guest. Addresses that our IPAM has leased to Docker are used by that lease."""
-        address, address6 = (_bare(text) for text in (call.address, call.address6))
-        leased = [item for item in (address, address6) if item and await self._is_leased(network, item)]
-        if len(leased) == 2:
-            # The two families were asked for one by one: from here on they are one owner's.
-            await self._engine.guests.end_lease(network.id, lease_owner(address6))
-        return GuestSpec(
-            engine=ENGINE,
-            key=call.endpoint_id,
-            container_id="",
-            network=network.id,
-            interface=interface_name(call.endpoint_id),
-            staged=True,
-            settings=EndpointSettings(
-                ipv4_address=address, ipv6_address=address6, mac_address=call.mac_address
-            ),
-            default_route=True,
-            lease=lease_owner(leased[0]) if leased else "",
-            details={NETWORK_DETAIL: call.network_id},
-        )
-
-    async def _is_leased(self, network: Network, address: str) -> bool:
-        return False
 
     async def details(self, call: EndpointCall) -> Document:
         return render_details(await self._get(call))
 
     async def join(self, call: JoinCall) -> Document:
-        await self._get(call)
-        view = await self._engine.guests.settle(_guest(call), netns=call.sandbox_key)
-        self._joined(view)
+        view = await self._get(call)
+        self._joined(view, call.sandbox_key)
         return render_join(view)
 
     async def leave(self, call: EndpointCall) -> Document:
@@ -121,6 +99,21 @@ def _guest(call: EndpointCall) -> ContainerId:
     return guest_id(ENGINE, call.endpoint_id)
 
 
+def _spec(call: CreateEndpointCall, network: Network) -> GuestSpec:
+    """Return the guest. Of its container nothing is known yet, its id neither: see `names`."""
+    return GuestSpec(
+        engine=ENGINE,
+        key=call.endpoint_id,
+        container_id="",
+        network=network.id,
+        interface=interface_name(call.endpoint_id),
+        staged=True,
+        settings=EndpointSettings(_bare(call.address), _bare(call.address6), mac_address=call.mac_address),
+        default_route=True,
+        details={NETWORK_DETAIL: call.network_id},
+    )
+
+
 def _bare(address: str) -> str:
     return str(ip_interface(address).ip) if address else ""
 
@@ -134,4 +127,6 @@ def _check_repeated(call: CreateEndpointCall, view: GuestView) -> None:
         for text, mine in zip(asked, (endpoint.ipv4_address, endpoint.ipv6_address), strict=True)
     )
     if not same or view.spec.details.get(NETWORK_DETAIL) != call.network_id:
-        raise Conflict(f"endpoint {call.endpoint_id} exists already, with other addresses or on another network")
+        raise Conflict(
+            f"endpoint {call.endpoint_id} exists already, with other addresses or on another network"
+        )

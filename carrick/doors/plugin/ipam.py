@@ -4,14 +4,15 @@ A pool's id is one of two. `network.4.ID` is a Carrick network's that was named 
 whoever uses it shares its addresses. `held.4.ID` is a subnet that was chosen, or asked for, and waits for the
 network that Docker is about to create (`bindings`); later it leads to that network.
 
-Addresses are leases of owners `docker/ADDRESS`, because Docker gives an address back by nothing but itself.
-The lease outlives the endpoint that uses it: ReleaseAddress comes after DeleteEndpoint, and until then
-nobody else may have the address.
+Until CreateEndpoint an address is a lease of `docker/ADDRESS`, because Docker names an address by nothing but
+itself; then it is the guest's own and ends with it, and of ReleaseAddress, which comes last, nothing is left
+to do. It is the same whether addresses are ours or those of Docker's own IPAM, which never speaks with us.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -26,9 +27,6 @@ from .render import NOTHING, Document
 LOCAL_SPACE, GLOBAL_SPACE = "CarrickLocal", "CarrickGlobal"
 ENGINE = "docker"
 _TRIES = 16
-
-Choose = Callable[[CreateNetwork, Sequence[str]], Awaitable[tuple[PoolConfig, ...]]]
-"""Tell which pools a network would be given, avoiding further subnets."""
 
 
 def lease_owner(address: str) -> str:
@@ -50,14 +48,12 @@ class Ipam:
     def __init__(
         self,
         engine: Engine,
-        choose: Choose,
         bindings: Bindings,
         lock: asyncio.Lock,
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine = engine
-        self._choose = choose
         self._bindings = bindings
         self._lock = lock
         self._now_ns = now_ns
@@ -68,7 +64,7 @@ class Ipam:
         self._leasing = asyncio.Lock()
 
     def has_chosen_gateway(self, pool: str) -> bool:
-        """Tell whether a held pool's gateway was left to us. Forgotten over a restart: then it was asked for."""
+        """Tell whether a held pool's gateway was left to us. After a restart it counts as asked for."""
         return pool in self._chosen_gateways
 
     # Pools -----------------------------------------------------------------------------------
@@ -98,17 +94,17 @@ class Ipam:
             raise InvalidRequest(f"the subnet of network {network.name} is {pool.subnet}, not {call.subnet}")
         if call.ip_range and call.ip_range != pool.ip_range:
             raise InvalidRequest(
-                f"the range of network {network.name} is {pool.ip_range or 'its whole subnet'}, not {call.ip_range}",
+                f"the range of network {network.name} is {pool.ip_range or pool.subnet}, not {call.ip_range}",
                 remedy="leave --ip-range away",
             )
         identifier = f"network.{call.version}.{network.id}"
         if not call.subnet:
-            # A subnet that Docker did not ask for itself it compares with the routes of the host, and where it
-            # finds one asks again: for ever, as the answer stays the same.
+            # A subnet that Docker did not ask for itself it compares with the routes of the host, and where
+            # it finds one asks again: for ever, as the answer stays the same.
             if identifier in self._refused:
                 self._refused.discard(identifier)
                 raise Conflict(
-                    f"Docker does not take {pool.subnet} of network {network.name}: this host has a route there",
+                    f"Docker does not take {pool.subnet} of network {network.name}: there is a route to it",
                     remedy=f"say that it is meant: --subnet {pool.subnet}",
                 )
             self._refused.add(identifier)
@@ -119,7 +115,7 @@ class Ipam:
         for held in known.held.values():
             if call.subnet and ip_network(call.subnet).overlaps(held.pool.network):
                 raise Conflict(
-                    f"{call.subnet} overlaps {held.pool.subnet}, which another network that is being created has",
+                    f"{call.subnet} overlaps {held.pool.subnet} of a network that is just being created",
                     remedy="choose another with --subnet, or try again when that one is done",
                 )
         asked = PoolConfig(call.subnet, call.ip_range) if call.subnet else None
@@ -130,7 +126,7 @@ class Ipam:
             pools=(asked,) if asked else (),
         )
         avoid = [] if asked else [held.pool.subnet for held in known.held.values()]
-        pools = await self._choose(request, avoid)
+        pools = await self._engine.networks.choose(request, avoid)
         return next(pool for pool in pools if pool.version == call.version)
 
     async def release_pool(self, pool_id: str) -> Document:
@@ -232,8 +228,21 @@ class Ipam:
         for view in await self._engine.guests.list(ENGINE):
             mine = (view.endpoint.ipv4_address, view.endpoint.ipv6_address)
             if view.network.id == network.id and address in mine:
-                raise Conflict("Address already in use", remedy=f"{address} is {view.spec.name or 'a container'}'s")
+                raise Conflict(
+                    "Address already in use", remedy=f"{address} is {view.spec.name or 'a container'}'s"
+                )
         return await self._engine.guests.lease(network.id, lease_owner(address), address)
+
+    @asynccontextmanager
+    async def handing_over(self, network: Network, addresses: Iterable[str]) -> AsyncIterator[None]:
+        """Free addresses of Docker's for the guest that the block adds; nobody else gets them meanwhile.
+
+        (Another engine could, if it asks for one of them; the next free one is never one freed just now.)
+        """
+        async with self._leasing:
+            for address in filter(None, addresses):
+                await self._engine.guests.end_lease(network.id, lease_owner(address))
+            yield
 
     async def release_address(self, call: AddressCall) -> Document:
         if not call.address:

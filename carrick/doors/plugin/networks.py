@@ -66,7 +66,7 @@ class NetworkCalls:
     def _complete(self, given: GivenPool, options: NetworkOptions, held: list[Held]) -> PoolConfig:
         """Return a pool as the network is to have it.
 
-        A gateway that nobody asked for is left to the network's driver: it chooses the same one, or needs none.
+        A gateway that nobody asked for is left to the driver, which chooses the same one, or needs none.
         """
         mine = next((item for item in held if item.pool.subnet == given.subnet), None)
         chosen = self._ipam.has_chosen_gateway(mine.id) if mine else options.driver == "routed"
@@ -153,7 +153,9 @@ def _check_same(call: NetworkCall, network: Network) -> None:
     """Raise unless a network that exists is what was asked for: what was not said may be anything."""
     options = call.options
     if options.driver and options.driver != network.driver:
-        raise Conflict(f"network {network.name} exists, and its driver is {network.driver}, not {options.driver}")
+        raise Conflict(
+            f"network {network.name} exists, and its driver is {network.driver}, not {options.driver}"
+        )
     for key, value in options.rest.items():
         if network.options.get(key) != value:
             raise Conflict(

@@ -1,4 +1,4 @@
-"""From the bodies of libnetwork's calls to values (moby: daemon/libnetwork/drivers/remote/api, ipams/remote/api).
+"""From the bodies of libnetwork's calls to values (moby: the packages `api` of its remote drivers).
 
 Field names match in any case and unknown ones are ignored, as with Go's decoder on the other side. What
 Docker's protocol calls options are objects whose keys are labels (`com.docker.network.…`).
@@ -176,7 +176,8 @@ def parse_pool_request(body: Fields) -> PoolCall:
     options = body.text_map("Options")
     if unknown := sorted(options.keys() - {NETWORK_OPTION}):
         raise InvalidRequest(
-            f"unknown IPAM option {unknown[0]}", remedy=f"Carrick's IPAM has one: --ipam-opt {NETWORK_OPTION}=NAME"
+            f"unknown IPAM option {unknown[0]}",
+            remedy=f"Carrick's IPAM has one: --ipam-opt {NETWORK_OPTION}=NAME",
         )
     subnet, ip_range = body.text("Pool"), body.text("SubPool")
     if ip_range and not subnet:
@@ -248,7 +249,9 @@ def _parse_options(body: Fields) -> NetworkOptions:
     generic = _texts(body.raw(GENERIC), GENERIC)
     if not body.has(GENERIC):
         # AllocateNetwork has them side by side with the labels.
-        flat = {name: body.raw(name) for name in body.names() if name not in (INTERNAL, ENABLE_IPV4, ENABLE_IPV6)}
+        flat = {
+            name: body.raw(name) for name in body.names() if name not in (INTERNAL, ENABLE_IPV4, ENABLE_IPV6)
+        }
         generic = _texts(flat, "Options")
     rest = {key: value for key, value in generic.items() if key not in (DRIVER_OPTION, NETWORK_OPTION)}
     return NetworkOptions(

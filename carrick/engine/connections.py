@@ -95,6 +95,14 @@ class ConnectionService:
                 addresses = filter(None, (endpoint.ipv4_address, endpoint.ipv6_address))
                 if not any(ip_address(item) in block.network for item in addresses):
                     continue
+                if (guest := self._state.guests.get(sandbox.container_id)) is not None:
+                    _log.error(
+                        "%s container %s: address %s is another node's now: restart the container there",
+                        guest.engine,
+                        guest.name,
+                        endpoint.ipv4_address or endpoint.ipv6_address,
+                    )
+                    continue
                 try:
                     await self._move(sandbox, endpoint)
                 except CarrickError as error:

@@ -13,29 +13,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..domains.dns.zone import SandboxView, UpstreamServer
 from ..domains.guests import (
     HOST_NETNS,
     as_fixed,
     in_namespace,
     plan_rates,
     plan_routes,
-    server_of,
     staged_steps,
 )
-from ..domains.sandboxes.interfaces import (
-    IFNAME_OPTION,
-    check_interface_name,
-    choose_mac,
-    elect_gateways,
-    gateway_order,
-)
+from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name, choose_mac
 from ..drivers.contract import Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.kernel import Kernel
 from ..model.containers import PortBinding
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound
-from ..model.guests import GuestDns, GuestSpec, guest_id
+from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId, EndpointId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.steps import DeleteLink, NamespaceState, SetLink, Step
@@ -43,6 +35,7 @@ from .addresses import Addresses
 from .checks import check_settings
 from .clock import Clock, as_datetime, new_id
 from .events import EventBus
+from .guest_names import GuestNames
 from .host import Host
 from .names import NameService
 from .ports import PortService
@@ -79,7 +72,7 @@ class GuestService:
         self._host = host
         self._sandboxes = sandboxes
         self._ports = ports
-        self._names = names
+        self.names = GuestNames(state, names)
         self._presence = presence
         self._events = events
         self._clock = clock
@@ -189,8 +182,8 @@ class GuestService:
         await self._presence.ensure([network])
         await self._kernel.apply(self._plan(record, sandbox, self._host.hot_view, inside))
         await self._ports.publish(self._ports.publishing(record, sandbox))
-        self._publish_names(record, sandbox)
-        await self._names.flush()
+        self.names.publish(sandbox)
+        await self.names.flush()
         self._sandboxes.announce(sandbox)
 
     async def _take_ports(self, record: GuestRecord, sandbox: Sandbox) -> GuestRecord:
@@ -268,7 +261,7 @@ class GuestService:
             await self._state.save(write)
             return
         endpoint = sandbox.endpoints[0]
-        self._withdraw_names(sandbox)
+        self.names.withdraw(sandbox)
         publishing = self._ports.publishing(record, sandbox)
         for error in await self._kernel.remove(self._plan_removal(record, sandbox)):
             _log.warning("%s: %s", _said(record.spec), error)
@@ -281,7 +274,7 @@ class GuestService:
         await self._ports.unpublish(publishing)
         if record.ports and record.spec.hold_ports:
             await self._ports.release(record)
-        await self._names.flush()
+        await self.names.flush()
         network = self._state.networks.get(endpoint.network_id)
         if network is None:
             return
@@ -436,10 +429,10 @@ class GuestService:
             if (record, sandbox) == (before, old):
                 return self._view(record)
             if sandbox.netns != old.netns:
-                self._withdraw_names(old)
+                self.names.withdraw(old)
             await self._state.save(Write(guests=[record], sandboxes=[sandbox]))
-            self._publish_names(record, sandbox)
-            await self._names.flush()
+            self.names.publish(sandbox)
+            await self.names.flush()
             return self._view(record)
 
     # Leases ----------------------------------------------------------------------------------
@@ -465,56 +458,6 @@ class GuestService:
             async with self._addresses.transaction(Write()) as transaction:
                 self._addresses.release(found, owner, transaction)
 
-    # Names -----------------------------------------------------------------------------------
-
-    def publish_all_names(self) -> None:
-        """Queue the names of every guest, for a resolver that is told everything."""
-        for record in self._state.guests.values():
-            if (sandbox := self._state.sandboxes.get(SandboxId(record.id))) is not None:
-                self._publish_names(record, sandbox)
-
-    def _publish_names(self, record: GuestRecord, sandbox: Sandbox) -> None:
-        endpoint = sandbox.endpoints[0]
-        self._names.put_endpoint(self._state.networks[endpoint.network_id], endpoint)
-        if sandbox.netns:
-            self._names.put_sandbox(self._names_in(sandbox.netns))
-
-    def _withdraw_names(self, sandbox: Sandbox) -> None:
-        """Take a guest's names away, before its record goes."""
-        endpoint = sandbox.endpoints[0]
-        self._names.remove_endpoint(endpoint.network_id, endpoint.id)
-        if not sandbox.netns:
-            return
-        if self._in(sandbox.netns, but=sandbox.id):
-            self._names.put_sandbox(self._names_in(sandbox.netns, but=sandbox.id))
-        else:
-            self._names.remove_sandbox(_names_id(sandbox.netns))
-
-    def _in(self, netns: str, but: str = "") -> Sequence[tuple[GuestRecord, Sandbox]]:
-        """Return the guests in one namespace: each is one interface of the same container."""
-        found = []
-        for record in self._state.guests.values():
-            sandbox = self._state.sandboxes.get(SandboxId(record.id))
-            if sandbox is not None and sandbox.netns == netns and sandbox.id != but:
-                found.append((record, sandbox))
-        return found
-
-    def _names_in(self, netns: str, but: str = "") -> SandboxView:
-        """Return what the processes in a namespace are answered: one resolver for all its interfaces."""
-        guests = self._in(netns, but)
-        endpoints = gateway_order([sandbox.endpoints[0] for _, sandbox in guests])
-        servers = dict.fromkeys(item for record, _ in guests for item in record.spec.dns.servers)
-        options = [item for record, _ in guests for item in record.spec.dns.options]
-        return SandboxView(
-            sandbox_id=_names_id(netns),
-            netns_path=netns,
-            networks=tuple(endpoint.network_id for endpoint in endpoints),
-            servers=tuple(UpstreamServer(address, port=port) for address, port in map(server_of, servers)),
-            use_host_servers=not servers,
-            ndots_set=any(item.startswith("ndots:") for item in options),
-            external=any(elect_gateways([item]).ipv4 or elect_gateways([item]).ipv6 for item in endpoints),
-        )
-
     def _emit(self, spec: GuestSpec, network: Network, action: str) -> None:
         attributes = {
             "name": network.name,
@@ -527,10 +470,6 @@ class GuestService:
 
 def _said(spec: GuestSpec) -> str:
     return f"{spec.engine} container {spec.name or spec.container_id[:12]} ({spec.interface})"
-
-
-def _names_id(netns: str) -> str:
-    return guest_id("netns", netns)
 
 
 def _takes_default_route(spec: GuestSpec, inside: NamespaceState) -> bool:

@@ -336,7 +336,7 @@ class Reconciler:
             record = self._state.containers.get(sandbox.container_id)
             if sandbox.active and record is not None:
                 self._sandboxes.publish_names(record, sandbox)
-        self._guests.publish_all_names()
+        self._guests.names.publish_all()
 
     def remove_leftover_files(self) -> None:
         """Delete the file directories of sandboxes that no container has any more."""

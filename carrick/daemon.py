@@ -33,6 +33,7 @@ from .host.cni import LocalCni
 from .host.config import Config, load_config
 from .host.kernel import LinuxKernel
 from .host.kernel.monitor import Monitor
+from .host.plugins import HttpPlugins, Places
 from .host.portholder.client import PortHolderClient
 from .host.resolver.control import ResolverClient
 from .host.runtime.images import LocalImageStore
@@ -179,6 +180,8 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         cgroup_parent=config.cgroup_parent or config.name,
         programs=Programs(runc=config.runtime),
     )
+    local_cni = LocalCni(config.run_dir / "cni-locks")
+    plugins = HttpPlugins(Places(config.plugin_sockets, config.plugin_specs, own=config.docker_plugin_path))
     store = SqliteStore(config.state_dir / "carrick.db")
     async with store:
         host_id = _host_id(config.state_dir)
@@ -193,6 +196,8 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             drivers=load_drivers(),
             clock=SystemClock(),
             host_id=host_id,
+            cni=local_cni,
+            plugins=plugins,
             make_seal=lambda: _seal(config, kernel),
             resolver_is_up=lambda: link.client.is_synced,
             holder_is_up=lambda: holder.is_connected,
@@ -200,7 +205,6 @@ async def run(config: Config, *, supervise: bool = True) -> None:
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
         monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
         server = ApiServer(engine, config.socket_path, group=config.group)
-        local_cni = LocalCni(config.run_dir / "cni-locks")
         doors: list[Door] = [server, CniServer(CniCalls(engine, local_cni), config.run_dir / CNI_SOCKET)]
         plugin = _docker_plugin(engine, config)
         node_door = _NodeDoor(engine)
@@ -237,6 +241,7 @@ async def run(config: Config, *, supervise: bool = True) -> None:
                 await node_door.follow(None)
             for task in owned:
                 task.cancel()
+        await plugins.close()
         await holder.close()
         kernel.close()
 

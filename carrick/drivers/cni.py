@@ -14,7 +14,7 @@ from ..model.errors import InvalidRequest
 from ..model.networks import Endpoint, Network, Sandbox
 from ..model.steps import NamespaceState, Plan
 from .bridge import choose_interface
-from .contract import DriverCapabilities, HostView
+from .contract import Announcements, DriverCapabilities, HostView
 
 CONFLIST = "conflist"
 """Where the configuration was read; the engine reads it and fills in `conf`."""
@@ -118,6 +118,10 @@ class CniDriver:
     def firewall_rules(self, network: Network) -> NetworkRules | None:
         return None
 
+    def announcements(self, network: Network) -> Announcements:
+        # Where an endpoint is new at every start, its MAC address may be new too.
+        return Announcements()
+
     # Delegating ------------------------------------------------------------------------------
 
     def plan_call(
@@ -162,5 +166,5 @@ class CniDriver:
             Plan(),
         )
 
-    def plan_return(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> Plan:
+    def plan_return(self, call: EndpointCall, made: Made) -> Plan:
         return Plan()

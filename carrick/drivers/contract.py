@@ -209,7 +209,7 @@ class Delegating(Protocol):
         """Return the endpoint as it was made, and the steps that put it into its sandbox."""
         ...
 
-    def plan_return(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> Plan:
+    def plan_return(self, call: EndpointCall, made: Made) -> Plan:
         """Return the steps that give its maker back what `plan_made` took."""
         ...
 

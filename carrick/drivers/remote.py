@@ -13,7 +13,7 @@ from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.networks import Endpoint, Network, Sandbox
 from ..model.steps import AddRoute, MoveLink, NamespaceState, Plan, SetLink, Step
 from .bridge import choose_interface, plan_inside
-from .contract import DriverCapabilities, HostView
+from .contract import Announcements, DriverCapabilities, HostView
 
 
 class RemoteDriver:
@@ -61,6 +61,10 @@ class RemoteDriver:
     def firewall_rules(self, network: Network) -> NetworkRules | None:
         return None
 
+    def announcements(self, network: Network) -> Announcements:
+        # Where an endpoint is new at every start, its MAC address may be new too.
+        return Announcements()
+
     # Delegating ------------------------------------------------------------------------------
 
     def plan_call(
@@ -92,8 +96,8 @@ class RemoteDriver:
             mac_address=made.mac_address or endpoint.mac_address,
             ipv4=made.ipv4 or endpoint.ipv4,
             ipv6=made.ipv6 or endpoint.ipv6,
-            gateway4=made.gateway4,
-            gateway6=made.gateway6,
+            gateway4=made.gateway4 if made.source else "",
+            gateway6=made.gateway6 if made.source else "",
         )
         if not made.source:
             # A plugin may have no link at all: it does everything by itself.
@@ -107,7 +111,7 @@ class RemoteDriver:
             steps.append(AddRoute(route.destination, after.interface, route.via, call.netns, version))
         return after, Plan(tuple(steps))
 
-    def plan_return(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> Plan:
+    def plan_return(self, call: EndpointCall, made: Made) -> Plan:
         if not made.source or not made.interface:
             return Plan()
         return Plan((MoveLink(made.interface, "", made.source, call.netns),))

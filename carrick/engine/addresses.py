@@ -23,6 +23,7 @@ from ..domains.ipam import (
     Prefix,
     complete_pool,
 )
+from ..model.delegation import is_remote_ipam
 from ..model.errors import Failed, InvalidRequest, NotFound
 from ..model.networks import Network, PoolConfig
 from .clock import Clock
@@ -32,6 +33,11 @@ from .values import PoolUse
 
 def pool_id(network_id: str, version: int) -> PoolId:
     return PoolId(f"{network_id}.{version}")
+
+
+def _own_pools(network: Network) -> tuple[PoolConfig, ...]:
+    """Return the pools that we give addresses from; those of an IPAM plugin are its own."""
+    return () if is_remote_ipam(network) else network.pools
 
 
 @dataclass(slots=True)
@@ -64,7 +70,7 @@ class Addresses:
             by_pool.setdefault(lease.pool_id, []).append(lease)
         strays: list[Lease] = []
         for network in networks:
-            for config in network.pools:
+            for config in _own_pools(network):
                 identifier = pool_id(network.id, config.version)
                 allocator = Allocator.load(
                     Pool.of(identifier, config, label=f"{network.name} ({network.id})"),
@@ -96,7 +102,7 @@ class Addresses:
 
     def set_up(self, network: Network, transaction: Transaction) -> None:
         """Make the allocators of a new network, with its gateways and auxiliary addresses taken."""
-        for config in network.pools:
+        for config in _own_pools(network):
             identifier = pool_id(network.id, config.version)
             allocator = Allocator(Pool.of(identifier, config, label=f"{network.name} ({network.id})"))
             transaction.add(allocator, allocator.plan_setup())

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from .. import __version__
 from ..drivers.registry import DriverRegistry
+from ..host.cni import CniRunner
 from ..host.config import Config
 from ..host.kernel import Kernel
+from ..host.plugins import Plugins
 from ..host.portholder.contract import PortHolder
 from ..host.probing import PathProber
 from ..host.runtime.api import ImageStore, Runtime, VolumeStore
@@ -30,6 +32,7 @@ from .cluster.underlay import choose_underlays
 from .committing import Committer
 from .connections import ConnectionService
 from .containers import ContainerService
+from .delegation import Delegation
 from .doctor import Doctor
 from .events import EventBus
 from .execs import ExecService
@@ -112,6 +115,8 @@ class CarrickEngine:
         prober: Prober | None = None,
         make_seal: Callable[[], Seal] | None = None,
         open_cluster_store: Callable[[ClusterSettings], Store] | None = None,
+        cni: CniRunner | None = None,
+        plugins: Plugins | None = None,
         resolver_is_up: Callable[[], bool] = lambda: True,
         holder_is_up: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -125,6 +130,17 @@ class CarrickEngine:
         self._bus = EventBus(clock)
         self._addresses = Addresses(self.state, clock)
         self._host = Host(kernel, config.name, resolv_conf)
+        self._delegation = Delegation(
+            store=store,
+            state=self.state,
+            drivers=drivers,
+            kernel=kernel,
+            clock=clock,
+            tasks=self._tasks,
+            cni=cni,
+            plugins=plugins,
+            cni_path=config.cni_path,
+        )
         self._presence = Presence(
             table=config.name,
             state=self.state,
@@ -161,6 +177,7 @@ class CarrickEngine:
             clock=clock,
             host_id=host_id,
             directory=NetworkDirectory(self.link, self.state),
+            delegation=self._delegation,
         )
         surroundings = Surroundings(config, self.state, self._host)
         sandboxes = SandboxService(
@@ -175,6 +192,7 @@ class CarrickEngine:
             presence=self._presence,
             events=self._bus,
             tasks=self._tasks,
+            delegation=self._delegation,
         )
         sandboxes.provide = self.link.provide
         self.ports = PortService(
@@ -322,6 +340,7 @@ class CarrickEngine:
         for problem in broken:
             _log.error("%s", problem)
         self._addresses.load(self.state.networks.values(), leases, pools)
+        await self._delegation.load()
         await self._image_store.open()
         await self._runtime.open()
         await self.ports.read_range()
@@ -355,6 +374,7 @@ class CarrickEngine:
             except CarrickError as error:
                 # What is on this host goes on without; the next start tries again.
                 _log.error("the cluster part does not serve: %s", error)
+            self._delegation.start()
             self.reconciler.start_wanted()
             try:
                 yield

@@ -22,11 +22,12 @@ from ..domains.guests import (
     staged_steps,
 )
 from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name, choose_mac
-from ..drivers.contract import Driver, HostView
+from ..drivers.contract import Delegating, Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.kernel import Kernel
 from ..model.containers import PortBinding
-from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound
+from ..model.delegation import is_remote_ipam
+from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId, EndpointId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
@@ -128,6 +129,12 @@ class GuestService:
         if network.driver in {"host", "null"}:
             raise InvalidRequest(
                 f"network {network.name} has no interfaces to give: its driver is {network.driver}"
+            )
+        driver: object = self._drivers.get(network.driver)
+        if isinstance(driver, Delegating) or is_remote_ipam(network):
+            raise Unsupported(
+                f"network {network.name} is made by a plugin, not by Carrick",
+                remedy="have the other engine use that plugin itself",
             )
         return network, self._drivers.get(network.driver)
 

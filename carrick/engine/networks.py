@@ -27,10 +27,12 @@ from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.store.contract import StaleRevision
+from ..model.delegation import is_remote_ipam
 from ..model.errors import (
     CarrickError,
     Conflict,
     Denied,
+    Failed,
     InvalidRequest,
     KernelRefused,
     NotFound,
@@ -44,6 +46,7 @@ from . import filters as filtering
 from .addresses import Addresses
 from .clock import Clock, new_id
 from .cluster.directory import NetworkDirectory
+from .delegation import Delegation
 from .events import EventBus
 from .host import Host
 from .names import NameService
@@ -73,8 +76,10 @@ class NetworkService:
         clock: Clock,
         host_id: str,
         directory: NetworkDirectory,
+        delegation: Delegation | None = None,
     ) -> None:
         self._directory = directory
+        self._delegation = delegation
         self._config = config
         self._state = state
         self._addresses = addresses
@@ -94,8 +99,11 @@ class NetworkService:
     # Creating --------------------------------------------------------------------------------
 
     async def create(self, request: CreateNetwork) -> Created:
+        request = await self._prepare(request)
         if self._is_global(request):
             network, plan = await self._create_global(request)
+        elif self._delegation is not None and self._is_delegated(request.driver, request.ipam_driver):
+            network, plan = await self._create_delegated(request, self._delegation)
         else:
             # One at a time: two requests must not choose the same name or subnet.
             async with self._state.lock("networks"):
@@ -104,6 +112,36 @@ class NetworkService:
         self._emit(network, "create")
         # That a network of ours is avoided surprises nobody; what else was avoided is worth a word.
         return Created(network.id, tuple(note for note in plan.notes if "overlaps network" not in note))
+
+    async def _prepare(self, request: CreateNetwork) -> CreateNetwork:
+        """Return the request with what it refers to looked up."""
+        request = self._resolve_config_from(request)
+        return request if self._delegation is None else await self._delegation.prepare(request)
+
+    def _is_delegated(self, driver: str, ipam_driver: str) -> bool:
+        return self._delegation is not None and self._delegation.concerns(driver, ipam_driver)
+
+    async def _create_delegated(self, request: CreateNetwork, delegation: Delegation) -> tuple[Network, Plan]:
+        """Create a network that a plugin has a say in; nobody else's waits for the plugin's answer."""
+        self._check_name(request.name)
+        with_gateway = self._drivers.get(request.driver).capabilities.gateway
+        identifier = NetworkId(new_id())
+        pools = await delegation.request_pools(identifier, request, with_gateway=with_gateway)
+        try:
+            async with self._state.lock("networks"):
+                network, plan = await self._plan(request, identifier=identifier, given_pools=pools)
+                await self._make(network, plan)
+            try:
+                await delegation.create_network(network)
+            except CarrickError:
+                async with self._state.lock("networks"):
+                    await self._unmake(network)
+                    self._names.remove_network(network.id)
+                raise
+        except CarrickError:
+            await delegation.forget_network(identifier, pools or ())
+            raise
+        return network, plan
 
     def _is_global(self, request: CreateNetwork) -> bool:
         if request.config_only or request.driver not in self._drivers:
@@ -129,6 +167,7 @@ class NetworkService:
         )
 
     async def plan(self, request: CreateNetwork) -> Plan:
+        request = await self._prepare(request)
         async with self._state.lock("networks"):
             _, plan = await self._plan(request)
         return plan
@@ -165,12 +204,19 @@ class NetworkService:
             CreateNetwork("none", "null"),
         ]
 
-    async def _plan(self, request: CreateNetwork, *, is_predefined: bool = False) -> tuple[Network, Plan]:
-        request = self._resolve_config_from(request)
+    async def _plan(
+        self,
+        request: CreateNetwork,
+        *,
+        is_predefined: bool = False,
+        identifier: NetworkId | None = None,
+        given_pools: tuple[PoolConfig, ...] | None = None,
+    ) -> tuple[Network, Plan]:
+        """Return the network that is asked for, and the steps that make it; `given_pools` are a plugin's."""
         if not is_predefined:
             self._check_name(request.name)
         network = Network(
-            id=NetworkId(new_id()),
+            id=identifier or NetworkId(new_id()),
             name=request.name,
             # A configuration is no network: it has no driver of its own, as in Docker.
             driver="null" if request.config_only else request.driver or "bridge",
@@ -209,8 +255,10 @@ class NetworkService:
         others = self._real_networks()
         view = await self._host.refresh()
         notes: tuple[str, ...] = ()
-        if driver.capabilities.addressed:
-            if network.ipam_driver != "default":
+        if given_pools is not None:
+            network = replace(network, pools=given_pools)
+        elif driver.capabilities.addressed:
+            if is_remote_ipam(network):
                 raise NotFound(
                     f"could not find plugin {network.ipam_driver} in v1 plugin registry: plugin not found",
                     remedy="use the IPAM driver default",
@@ -391,6 +439,10 @@ class NetworkService:
             await self._directory.take_network(network)
             self._emit(network, "destroy")
             return
+        delegated = self._delegation if self._is_delegated(network.driver, network.ipam_driver) else None
+        if delegated is not None and not network.config_only:
+            self._check_unused(network)
+            await delegated.remove_network(network)
         async with self._state.lock("networks"):
             network = self._state.find_network(network.id)
             if network.config_only and any(
@@ -399,6 +451,8 @@ class NetworkService:
                 raise Denied(f'configuration network "{network.name}" is in use')
             errors = await self._unmake(network)
             self._names.remove_network(network.id)
+        if delegated is not None:
+            await delegated.forget_network(network.id, network.pools)
         self._emit(network, "destroy")
         if errors:
             raise KernelRefused(
@@ -439,7 +493,7 @@ class NetworkService:
                 continue
             try:
                 await self.remove(network.id)
-            except (Denied, NotFound):
+            except (Denied, NotFound, Failed, Unavailable):
                 continue
             removed.append(network.name)
         self._events.emit("network", "prune", "", {"reclaimed": "0"})

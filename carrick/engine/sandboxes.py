@@ -8,7 +8,7 @@ the way; addresses and MAC addresses belong to the sandbox and stay.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from ..drivers.contract import Announcing, Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
-from ..model.errors import CarrickError, Denied, InvalidRequest
-from ..model.ids import EndpointId, SandboxId, short
+from ..model.containers import PortBinding
+from ..model.delegation import Wishes, is_remote_ipam
+from ..model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound, Unavailable
+from ..model.ids import EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.steps import (
     Announce,
@@ -33,6 +35,7 @@ from ..model.steps import (
 )
 from .addresses import Addresses, Transaction
 from .clock import new_id
+from .delegation import Delegation
 from .events import EventBus
 from .host import Host
 from .names import NameService
@@ -63,8 +66,10 @@ class SandboxService:
         presence: Presence,
         events: EventBus,
         tasks: TaskOwner,
+        delegation: Delegation | None = None,
     ) -> None:
         self._presence = presence
+        self._delegation = delegation
         self.provide: Provider = _provide_nothing
         """Sees to it that a global network has addresses here; the cluster part sets it."""
         self._config = config
@@ -104,10 +109,12 @@ class SandboxService:
         network: Network,
         settings: EndpointSettings,
         transaction: Transaction,
+        leased: tuple[str, str] | None = None,
     ) -> Endpoint:
         """Return a new endpoint with everything it is given, its addresses in `transaction`.
 
-        An endpoint that the sandbox had on this network before gives it its place and its address.
+        An endpoint that the sandbox had on this network before gives it its place and its address. `leased`
+        are addresses that an IPAM plugin gave.
         """
         before = sandbox.endpoint(network.id)
         driver = self._drivers.get(network.driver)
@@ -123,8 +130,8 @@ class SandboxService:
                 "invalid endpoint settings:\nnetwork-scoped aliases are only supported for "
                 "user-defined networks"
             )
-        ipv4 = ipv6 = ""
-        if driver.capabilities.addressed:
+        ipv4, ipv6 = leased or ("", "")
+        if driver.capabilities.addressed and leased is None:
             ipv4, ipv6 = self._addresses.assign(network, sandbox.id, asked4, asked6, transaction)
         index = before.index if before else next_index(sandbox.endpoints)
         endpoint = Endpoint(
@@ -142,17 +149,43 @@ class SandboxService:
         return driver.complete_endpoint(network, endpoint)
 
     async def plan_up(self, record: ContainerRecord, sandbox: Sandbox, write: Write) -> Sandbox:
-        """Give every attachment an endpoint, and write the sandbox, now active, with `write`."""
+        """Give every attachment an endpoint, and write the sandbox, now active, with `write`.
+
+        Endpoints that somebody else makes are made here already: what they are given, and with it names,
+        files and ports, is known when they are made.
+        """
         networks = [(self.resolve(item), item.settings) for item in record.attachments]
         for network, settings in networks:
             await self.provide(network, sandbox.id, settings)
+        leases: dict[NetworkId, tuple[str, str]] = {}
+        try:
+            for network, settings in networks:
+                if (leased := await self._lease(record, sandbox, network, settings)) is not None:
+                    leases[network.id] = leased
+            current = await self._write_up(record, sandbox, networks, leases, write)
+        except CarrickError:
+            for network_id in leases:
+                await self._end_leases(network_id, sandbox)
+            raise
+        return await self._have_made(record, current)
+
+    async def _write_up(
+        self,
+        record: ContainerRecord,
+        sandbox: Sandbox,
+        networks: Sequence[tuple[Network, EndpointSettings]],
+        leases: Mapping[NetworkId, tuple[str, str]],
+        write: Write,
+    ) -> Sandbox:
         async with self._addresses.transaction(write) as transaction:
             current = sandbox
             endpoints: list[Endpoint] = []
             for network, settings in networks:
                 if network.driver == "null":
                     continue
-                endpoint = self.plan_endpoint(record, current, network, settings, transaction)
+                endpoint = self.plan_endpoint(
+                    record, current, network, settings, transaction, leases.get(network.id)
+                )
                 endpoints.append(endpoint)
                 kept = tuple(e for e in current.endpoints if e.network_id != network.id)
                 current = replace(current, endpoints=(*kept, endpoint))
@@ -169,6 +202,71 @@ class SandboxService:
             )
             write.sandboxes.append(current)
         return current
+
+    # What others make ------------------------------------------------------------------------
+
+    async def _lease(
+        self, record: ContainerRecord, sandbox: Sandbox, network: Network, settings: EndpointSettings
+    ) -> tuple[str, str] | None:
+        """Return the addresses that an IPAM plugin gives, None if a network's are ours to give."""
+        if not is_remote_ipam(network) or not self._drivers.get(network.driver).capabilities.addressed:
+            return None
+        if self._delegation is None:
+            raise NotFound(f"IPAM driver {network.ipam_driver} of network {network.name} is not known here")
+        return await self._delegation.lease(network, sandbox.id, settings, record.name)
+
+    async def _end_leases(self, network_id: NetworkId, sandbox: Sandbox) -> None:
+        if self._delegation is not None:
+            await self._delegation.end_leases(network_id, sandbox.id)
+
+    async def _have_made(self, record: ContainerRecord, sandbox: Sandbox) -> Sandbox:
+        """Have the endpoints made that others make; write and return the sandbox with what they gave.
+
+        On failure `bring_down` undoes it.
+        """
+        namespace_is_there = False
+        for endpoint in sandbox.endpoints:
+            network = self._state.networks[endpoint.network_id]
+            if self._delegation is None or not self._delegation.makes(network):
+                continue
+            if not namespace_is_there:
+                await self.open(sandbox)
+                namespace_is_there = True
+            try:
+                made = await self._delegation.add(
+                    network, sandbox, endpoint, self._wishes(record, sandbox, endpoint)
+                )
+            except (Failed, Unavailable) as error:
+                text = f"failed to set up container networking: {error.message}"
+                raise type(error)(text, remedy=error.remedy) from error
+            sandbox = _with_endpoint(sandbox, made)
+            await self._state.save(Write(sandboxes=[sandbox]))
+            _check_interfaces(sandbox.endpoints)
+        return sandbox
+
+    def _wishes(self, record: ContainerRecord, sandbox: Sandbox, endpoint: Endpoint) -> Wishes:
+        """Return what a container asks of whoever makes an endpoint.
+
+        Its ports are asked of the first network, and of none where Carrick publishes them itself.
+        """
+        host = record.host_config
+        exposed = record.config.exposed_ports
+        ports = host.port_bindings
+        if host.publish_all_ports:
+            have = {(item.container_port, item.protocol) for item in ports}
+            named = [(int(n), p or "tcp") for n, _, p in (text.partition("/") for text in exposed)]
+            ports += tuple(PortBinding(port, proto) for port, proto in named if (port, proto) not in have)
+        is_first = endpoint.index == min(item.index for item in sandbox.endpoints)
+        if not is_first or any(self.driver_of(e)[1].capabilities.published for e in sandbox.endpoints):
+            ports = ()
+        return Wishes(
+            container_name=record.name,
+            ports=ports,
+            exposed_ports=tuple(exposed),
+            dns=host.dns,
+            dns_search=host.dns_search,
+            dns_options=host.dns_options,
+        )
 
     # Making it so ----------------------------------------------------------------------------
 
@@ -198,6 +296,10 @@ class SandboxService:
         With `keep_namespace` others live in it. Without, it goes whole: its links are cut at once and the
         kernel takes them down in its own time, which saves the grace period that deleting a link waits for.
         """
+        errors: list[Exception] = []
+        for endpoint in reversed(sandbox.endpoints):
+            # First of all: who made an endpoint finds its namespace as it was.
+            errors += await self._have_removed(sandbox, endpoint)
         steps: list[Step] = []
         for endpoint in sandbox.endpoints:
             if endpoint.network_id not in self._state.networks:
@@ -212,8 +314,14 @@ class SandboxService:
                     steps.append(SetLink(step.name, up=False))
         if not keep_namespace and sandbox.netns:
             steps.append(DeleteNetns(sandbox.netns))
-        errors = await self._kernel.remove(steps)
+        errors += await self._kernel.remove(steps)
         return errors + await self._presence.release(self._networks_of(sandbox))
+
+    async def _have_removed(self, sandbox: Sandbox, endpoint: Endpoint) -> list[Exception]:
+        """Have an endpoint removed by who made it, and its addresses given back; what is left comes later."""
+        if self._delegation is None:
+            return []
+        return await self._delegation.remove(sandbox.id, endpoint)
 
     def _networks_of(self, sandbox: Sandbox) -> list[Network]:
         known = self._state.networks
@@ -284,18 +392,30 @@ class SandboxService:
     ) -> Sandbox:
         """Add an endpoint to a running sandbox; on failure everything is as before."""
         await self.provide(network, sandbox.id, settings)
+        leased = await self._lease(record, sandbox, network, settings)
         write = Write()
-        async with self._addresses.transaction(write) as transaction:
-            endpoint = self.plan_endpoint(record, sandbox, network, settings, transaction)
-            _check_interfaces((*sandbox.endpoints, endpoint))
-            after = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
-            write.sandboxes.append(after)
-            write.containers.append(
-                replace(record, attachments=(*record.attachments, Attachment(network.name, settings)))
-            )
+        try:
+            async with self._addresses.transaction(write) as transaction:
+                endpoint = self.plan_endpoint(record, sandbox, network, settings, transaction, leased)
+                _check_interfaces((*sandbox.endpoints, endpoint))
+                after = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
+                write.sandboxes.append(after)
+                write.containers.append(
+                    replace(record, attachments=(*record.attachments, Attachment(network.name, settings)))
+                )
+        except CarrickError:
+            if leased is not None:
+                await self._end_leases(network.id, sandbox)
+            raise
         driver = self._drivers.get(network.driver)
         try:
             await self._presence.ensure([network])
+            if self._delegation is not None and self._delegation.makes(network):
+                wishes = self._wishes(record, after, endpoint)
+                endpoint = await self._delegation.add(network, after, endpoint, wishes)
+                after = _with_endpoint(after, endpoint)
+                await self._state.save(Write(sandboxes=[after]))
+                _check_interfaces(after.endpoints)
             steps: list[Step] = list(
                 driver.plan_endpoint(network, endpoint, after, self._host.hot_view, NamespaceState()).steps
             )
@@ -323,6 +443,8 @@ class SandboxService:
         """Take an endpoint out of the kernel, then out of the records, its address last of all."""
         network, driver = self.driver_of(endpoint)
         after = replace(sandbox, endpoints=tuple(e for e in sandbox.endpoints if e.id != endpoint.id))
+        for problem in await self._have_removed(sandbox, endpoint):
+            _log.warning("removing endpoint %s of %s: %s", short(endpoint.id), record.name, problem)
         steps: list[Step] = []
         if sandbox.active:
             steps += driver.plan_endpoint_removal(network, endpoint, sandbox, self._host.hot_view).steps
@@ -371,7 +493,7 @@ class SandboxService:
                 network = self._state.network_or_none(attachment.network)
                 if network is None or not (settings.ipv4_address or settings.ipv6_address):
                     continue
-                if network.name == "bridge" or not network.pools:
+                if network.name == "bridge" or not network.pools or is_remote_ipam(network):
                     continue
                 try:
                     self._addresses.assign(
@@ -397,10 +519,17 @@ def _namespace_steps(sandbox: Sandbox) -> list[Step]:
     ]
 
 
+def _with_endpoint(sandbox: Sandbox, endpoint: Endpoint) -> Sandbox:
+    """Return the sandbox with an endpoint in the place of the one of that id."""
+    return replace(
+        sandbox, endpoints=tuple(endpoint if e.id == endpoint.id else e for e in sandbox.endpoints)
+    )
+
+
 def _check_interfaces(endpoints: Sequence[Endpoint]) -> None:
     seen: dict[str, str] = {}
     for endpoint in endpoints:
-        if endpoint.interface in seen:
+        if endpoint.interface and endpoint.interface in seen:
             raise InvalidRequest(
                 f"networks {seen[endpoint.interface]} and {endpoint.network_name} would both use the "
                 f"interface name {endpoint.interface} in this container"

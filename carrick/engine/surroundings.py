@@ -43,7 +43,7 @@ class Surroundings:
         host = record.host_config
         order = gateway_order(sandbox.endpoints)
         options = host.dns_options or self._config.dns_options
-        servers = host.dns or self._config.dns
+        servers = host.dns or tuple(item for e in order for item in e.dns) or self._config.dns
         extra = [HostRecord(name, (address,)) for name, address in self.extra_hosts(record, sandbox)]
         extra += [HostRecord(name, self.host_addresses(sandbox)) for name in _HOST_NAMES]
         links = [

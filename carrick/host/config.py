@@ -30,7 +30,8 @@ class Config:
     as they do in Docker's daemon.json. `insecure_registries` are hosts and networks that are also spoken to
     without TLS; `registry_certificates` has a directory for each registry (HOST:PORT/ca.crt …).
 
-    `docker_plugin` is the socket on which Docker engines find the plugin `carrick`: a path, `off`, or `auto`,
+    `cni_path` are directories of CNI plugins for networks of driver `cni`; in `plugin_sockets` and
+    `plugin_specs` Docker's network plugins are looked for. `docker_plugin` is the socket on which Docker engines find the plugin `carrick`: a path, `off`, or `auto`,
     which is where Docker looks if `run_dir` is the usual one, and else in `run_dir`. `docker_engine` is the
     engine's own socket, where the names of its containers are; `docker_scope` is what Docker is told of how
     far the plugin's networks reach.
@@ -63,6 +64,10 @@ class Config:
 
     insecure_registries: tuple[str, ...] = ()
     registry_certificates: Path = Path("/etc/docker/certs.d")
+
+    cni_path: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
+    plugin_sockets: tuple[Path, ...] = (Path("/run/docker/plugins"),)
+    plugin_specs: tuple[Path, ...] = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
 
     docker_plugin: str = "auto"
     docker_engine: Path = Path("/var/run/docker.sock")

@@ -9,6 +9,15 @@ from enum import StrEnum
 
 from .containers import PortBinding
 from .ids import EndpointId, NetworkId, SandboxId
+from .networks import Network
+
+OWN_IPAM = frozenset({"", "default"})
+"""The IPAM drivers that are Carrick itself."""
+
+
+def is_remote_ipam(network: Network) -> bool:
+    """Tell whether a network's addresses are a plugin's to give."""
+    return network.ipam_driver not in OWN_IPAM
 
 
 class DelegateKind(StrEnum):

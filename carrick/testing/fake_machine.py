@@ -15,7 +15,9 @@ from typing import Any
 from ..drivers.registry import DriverRegistry, load_drivers
 from ..engine.clock import Clock, SystemClock, as_datetime
 from ..engine.engine import CarrickEngine
+from ..host.cni import CniRunner
 from ..host.config import Config
+from ..host.plugins import Plugins
 from ..host.store.contract import Store
 from ..model.cluster import ClusterSettings
 from ..model.containers import ImageConfig
@@ -30,6 +32,8 @@ _EFFECTS = {
     "runtime": {"provision", "create", "start", "kill", "pause", "resume", "release", "remove"},
     "store": {"commit"},
     "holder": {"hold", "release", "sync"},
+    "cni": {"run"},
+    "plugins": {"call"},
 }
 
 
@@ -84,6 +88,8 @@ class FakeMachine:
         self.holder = FakePortHolder()
         self.drivers = drivers or load_drivers()
         self.prober = FakeProber()
+        self.cni: CniRunner | None = None
+        self.plugins: Plugins | None = None
         self.open_cluster_store: Callable[[ClusterSettings], Store] | None = None
         self._fuse = _Fuse()
         self._resolv_conf = directory / "resolv.conf"
@@ -137,6 +143,8 @@ class FakeMachine:
             resolv_conf=self._resolv_conf,
             open_cluster_store=self.open_cluster_store,
             prober=self.prober,
+            cni=_Fused(self.cni, _EFFECTS["cni"], fuse) if self.cni else None,
+            plugins=_Fused(self.plugins, _EFFECTS["plugins"], fuse) if self.plugins else None,
         )
         await engine.prepare()
         await self.holder.sync(engine.ports.everything_held())

@@ -266,8 +266,8 @@ class CniCalls:
         if problems:
             raise CniError(
                 Code.FAILED,
-                f"container {call.container_id}, interface {call.interface}: {problems[0]}",
-                "; ".join(problems[1:]),
+                f"container {call.container_id}: {call.interface} is not as it should be",
+                "; ".join(problems),
             )
         if is_delegated(config.ipam):
             await self._ipam.tell(call, config.ipam, data, Command.CHECK)

@@ -28,11 +28,13 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def engine_of(call: Call) -> str:
-    """Return who calls. Podman gives a container's name as the pod's and as the namespace's."""
+    """Return who calls. Podman gives a container's name as the pod's, and no namespace (before 3.4 the
+    name once more)."""
     name, namespace = call.args.get("K8S_POD_NAME", ""), call.args.get("K8S_POD_NAMESPACE", "")
     if not name:
         return CNI
-    return PODMAN if name == namespace else KUBERNETES
+    is_podman = namespace in ("", name) and not call.args.get("K8S_POD_UID")
+    return PODMAN if is_podman else KUBERNETES
 
 
 def key_of(network: str, container_id: str, interface: str) -> str:

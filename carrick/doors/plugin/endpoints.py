@@ -10,7 +10,7 @@ from ipaddress import ip_interface
 
 from ...engine.contract import Engine
 from ...engine.values import GuestView
-from ...model.errors import Conflict, NotFound
+from ...model.errors import Conflict, Failed, NotFound
 from ...model.guests import GuestSpec, guest_id
 from ...model.ids import ContainerId
 from ...model.networks import EndpointSettings, Network
@@ -75,7 +75,11 @@ class EndpointCalls:
 
     async def publish(self, call: ConnectivityCall) -> Document:
         await self._get(call)
-        await self._engine.guests.publish(_guest(call), call.ports)
+        try:
+            await self._engine.guests.publish(_guest(call), call.ports)
+        except Failed as error:
+            # Docker says itself whose connectivity could not be programmed; what counts is why.
+            raise Failed(error.message.rpartition("): ")[2], remedy=error.remedy) from error
         return NOTHING
 
     async def unpublish(self, call: EndpointCall) -> Document:

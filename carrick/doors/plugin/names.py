@@ -2,9 +2,9 @@
 
 After Join this is found out, in the background:
 
-- The namespace. A container that is being started has none at Join: dockerd joins it to its networks first, and
-  the interface is moved when the runtime has made it. As soon as it is there, names are answered in it.
-- Docker's own resolver in it, of which is asked what we do not know: links, networks of other drivers. Docker's
+- The namespace. A container that is being started has none at Join: dockerd joins it to its networks first,
+  and moves the interface when the runtime has made it. As soon as it is there, names are answered in it.
+- Docker's own resolver in it, which is asked what we do not know: links, networks of other drivers. Docker's
   redirection of 127.0.0.11 port 53 comes after ours, so ours is the one that the container meets.
 - Whose the endpoint is. The Docker Engine is asked; then name and aliases are answered on all hosts.
 
@@ -14,10 +14,11 @@ looked at once more: names may have changed, and its resolvers have other ports.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ...engine.contract import Guests
 from ...engine.values import GuestView
@@ -31,6 +32,7 @@ from .engine_api import DockerContainer, DockerEvent
 from .ipam import ENGINE
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 RESOLVER = "127.0.0.11"
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """How long to wait between looks for a name; after the last, events lead back to it."""
@@ -128,13 +130,10 @@ class DockerNames:
     async def _settle_namespace(self, view: GuestView, netns: str) -> None:
         guest = view.record.id
         try:
-            async with asyncio.timeout(_NAMESPACE_FOR_S):
-                while not self._has_netns(Path(netns)):
-                    await asyncio.sleep(_NAMESPACE_EVERY_S)
+            await _until(partial(self._is_there, netns), _NAMESPACE_EVERY_S, _NAMESPACE_FOR_S)
             await self._guests.settle(guest, netns=netns)
-            async with asyncio.timeout(_RESOLVER_FOR_S):
-                while (port := await asyncio.to_thread(self._find_port, netns)) is None:
-                    await asyncio.sleep(_RESOLVER_EVERY_S)
+            find_port = partial(asyncio.to_thread, self._find_port, netns)
+            port = await _until(find_port, _RESOLVER_EVERY_S, _RESOLVER_FOR_S)
             await self._guests.settle(guest, dns=GuestDns((f"{RESOLVER}#{port}",)))
         except (TimeoutError, NotFound):
             return  # it has no resolver, or is gone by now
@@ -142,6 +141,9 @@ class DockerNames:
             log.warning("names in the container of endpoint %s: %s", view.spec.key[:12], error)
         finally:
             self._entering.discard(guest)
+
+    async def _is_there(self, netns: str) -> bool | None:
+        return self._has_netns(Path(netns)) or None
 
     # --- the name
 
@@ -200,3 +202,12 @@ class DockerNames:
         # After a restart of either side the namespace is known, if at all, from here.
         self._enter(view, found.netns)
         return True
+
+
+async def _until(probe: Callable[[], Awaitable[T | None]], every_s: float, for_s: float) -> T:
+    """Return what is there once it is. TimeoutError when it was waited for long enough."""
+    async with asyncio.timeout(for_s):
+        while True:
+            if (found := await probe()) is not None:
+                return found
+            await asyncio.sleep(every_s)

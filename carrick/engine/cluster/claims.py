@@ -3,6 +3,7 @@
 from collections.abc import Collection as AnyOf
 
 from ...host.store.contract import ABSENT, OutcomeUnknown, StaleRevision
+from ...host.store.typed import Undecodable
 from ...model.cluster import FORMAT, ClusterMeta, ClusterSettings
 from ...model.errors import Conflict, Unavailable, Unsupported
 from .admission import AuthorityRecord, authorities
@@ -57,7 +58,11 @@ async def unclaim(records: ClusterRecords, settings: ClusterSettings) -> None:
 
 async def check_same(records: ClusterRecords, settings: ClusterSettings) -> None:
     """Raise Unavailable unless the store holds the cluster of these settings."""
-    found = await records.meta.get(META)
+    try:
+        found = await records.meta.get(META)
+    except Undecodable as error:
+        # Whose it is cannot be known: it is as if it did not answer.
+        raise Unavailable(str(error), remedy=error.remedy) from error
     if found is not None and found.value.id == settings.cluster:
         return
     where = f"the etcd at {', '.join(settings.endpoints)}"

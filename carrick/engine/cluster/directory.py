@@ -44,7 +44,7 @@ class NetworkDirectory:
         found = await self._link.require().store.get("network-index")
         if found is not None:
             # What was created last has to be known here, or it would be chosen again.
-            runtime, last = self._link.require(), found.value.decode()
+            runtime, last = self._link.require(), found.value.decode("utf-8", "replace")
             if await runtime.records.networks.get(last) is not None:
                 await runtime.mirror.networks.wait_for(lambda: runtime.mirror.networks.get(last) is not None)
             await self._link.settled()

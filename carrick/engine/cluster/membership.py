@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...host.store.contract import ABSENT, Condition, LeaseId, StaleRevision
+from ...host.store.typed import Undecodable, Versioned
 from ...model.cluster import NodeId, NodeRecord, NodeState, Sign
 from ...model.errors import NotFound, Unavailable
 from ..clock import Clock
@@ -68,6 +69,7 @@ class Membership:
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
         self._lease: LeaseId | None = None
+        self._sign_is_due = False
 
     @property
     def is_member(self) -> bool:
@@ -90,6 +92,11 @@ class Membership:
 
     def notice(self) -> None:
         """The record may have to say something else now (an address changed), or may have been touched."""
+        self._changed.set()
+
+    def repair_sign(self) -> None:
+        """Somebody has written over our sign of life."""
+        self._sign_is_due = True
         self._changed.set()
 
     def condition(self) -> Condition:
@@ -164,6 +171,8 @@ class Membership:
         if self._lease is not None:
             try:
                 await self._records.store.keep_alive(self._lease)
+                if self._sign_is_due:
+                    await self._put_sign()
                 return
             except NotFound:
                 _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
@@ -192,6 +201,7 @@ class Membership:
         await self._records.store.commit(
             [self._records.alive.putting(self.node, sign, self._lease), lost, timer]
         )
+        self._sign_is_due = False
 
     def _shows_as_written(self) -> bool:
         """Tell whether the mirror has our record as we wrote it, and it says what it should."""
@@ -200,6 +210,7 @@ class Membership:
             self.is_member
             and seen is not None
             and not self._mirror.problem
+            and self.node not in self._mirror.nodes.broken
             and self._mirror.nodes.revision_of(self.node) == self.revision
             and seen.epoch == self.epoch
             and self._wanted(seen) == seen
@@ -219,7 +230,7 @@ class Membership:
         if self._shows_as_written() and self._random.random() >= _LOOK_SHARE:
             # Thousands of nodes need not read every ten seconds what they are told when it changes.
             return
-        found = await self._records.nodes.get(self.node)
+        found = await self._read_record()
         if found is None:
             await self._verify()
             await self._begin_epoch()
@@ -242,6 +253,16 @@ class Membership:
         else:
             self.revision = await self._records.nodes.put(self.node, wanted, expecting=found.revision)
         self._joined.set()
+
+    async def _read_record(self) -> Versioned[NodeRecord] | None:
+        """Return our record. One that nobody can read is ours to write anew, as we knew it last."""
+        try:
+            return await self._records.nodes.get(self.node)
+        except Undecodable as error:
+            _log.warning("%s; it is this node's own, and is written again", error)
+            known = self._mirror.nodes.get(self.node) or replace(self._describe(), epoch=self.epoch)
+            revision = await self._records.nodes.put(self.node, known, expecting=error.revision)
+            return Versioned(known, revision)
 
     async def _begin_epoch(self) -> None:
         if self.is_barred and await self._records.store.get(self._removed_key) is not None:

@@ -70,6 +70,13 @@ class Mirror:
         """Return why the store cannot be reached now, "" if it can."""
         return self._unheard or next(iter(self._away.values()), "")
 
+    @property
+    def broken(self) -> list[str]:
+        """Return what is wrong with each record that cannot be read."""
+        every: list[Table[Any]] = [self.nodes, self.alive, self.lost, self.timers, self.networks, self.blocks]
+        every += self.endpoints.values()
+        return [str(error) for table in every for error in table.broken.values()]
+
     def note(self, problem: str) -> None:
         """Note whether the store answered whoever asked it last; a watch that is broken only waits."""
         if problem and not self._unheard:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ...host.store.contract import Change, StaleRevision
+from ...host.store.contract import Change, Delete, StaleRevision
 from ...model.cluster import RemoteEndpoint
 from ...model.errors import Unavailable
 from ...model.ids import NetworkId
@@ -138,6 +138,11 @@ class Publisher:
         for network_id in sorted(networks):
             listing = await self._records.endpoints.list(f"{network_id}/{self._membership.node}/")
             found |= {key: item.value for key, item in listing.records.items()}
+            if listing.broken:
+                # What is to be there is written again in a moment, as it is not among what is.
+                await self._records.store.commit(
+                    [Delete(error.key) for error in listing.broken], [self._membership.condition()]
+                )
         return found
 
 

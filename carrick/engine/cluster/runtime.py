@@ -20,6 +20,7 @@ from ..clock import Clock
 from .blocks import BlockService
 from .cache import Cache
 from .membership import Membership
+from .mending import Mender
 from .mirror import Listener, Mirror
 from .ownership import Ownership
 from .publisher import Publisher
@@ -133,6 +134,7 @@ class ClusterRuntime:
             gone_after_s=settings.gone_after_s,
             choose=choose,
         )
+        self.mender = Mender(self.records, self.mirror, self.membership, self.publisher, clock)
         self.mirror.listen(ties.listen)
 
     async def _settled(self) -> None:
@@ -166,6 +168,7 @@ class ClusterRuntime:
             self.blocks,
             self.ownership,
             self.sweeper,
+            self.mender,
         )
         return found if self.cache is None else (*found, self.cache)
 

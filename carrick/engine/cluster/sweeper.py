@@ -190,6 +190,13 @@ class Sweeper:
             for key, block in blocks.records.items()
             if block.value.node == node
         ]
+        # And those that cannot be read any more.
+        known = self._mirror.blocks
+        changes += [
+            self._records.blocks.deleting(key)
+            for error in blocks.broken
+            if (block := known.get(key := self._records.blocks.id_of(error.key))) and block.node == node
+        ]
         statics = await self._records.addresses.list()
         changes += [
             self._records.addresses.deleting(key)

@@ -23,13 +23,17 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class TableChange(Generic[T]):
-    """What an update did: records that are new or different, and those that went, as they were last."""
+    """What an update did: records that are new or different, and those that went, as they were last.
+
+    `broken` are the ids of those that cannot be decoded now; what they said before stands.
+    """
 
     put: Mapping[str, T] = field(default_factory=dict)
     gone: Mapping[str, T] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.put or self.gone)
+        return bool(self.put or self.gone or self.broken)
 
 
 class Table(Generic[T]):
@@ -41,6 +45,8 @@ class Table(Generic[T]):
         self._revisions: dict[str, int] = {}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.is_loaded = False
+        self.broken: dict[str, Undecodable] = {}
+        """The records that cannot be decoded, by id."""
 
     @property
     def prefix(self) -> str:
@@ -108,19 +114,23 @@ class Table(Generic[T]):
             del before[key]
         before.update(put)
         self._revisions, self.is_loaded = revisions, True
-        return TableChange(put, gone)
+        return TableChange(put, gone, frozenset(self.broken))
 
     async def decode_all(self, snapshot: Snapshot) -> tuple[dict[str, T], dict[str, int]]:
         """Return a snapshot's records and their revisions by id; of those that are broken what we have."""
         fresh: dict[str, T] = {}
         revisions: dict[str, int] = {}
+        if self.broken:
+            there = {self._records.id_of(entry.key) for entry in snapshot.entries}
+            self.broken = {key: error for key, error in self.broken.items() if key in there}
         for number, entry in enumerate(snapshot.entries, start=1):
             record_id = self._records.id_of(entry.key)
             value = self._decode(entry)
             if value is None:
                 value = self._values.get(record_id)
             if value is not None:
-                fresh[record_id], revisions[record_id] = value, entry.revision
+                fresh[record_id] = value
+            revisions[record_id] = entry.revision
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         return fresh, revisions
@@ -129,20 +139,29 @@ class Table(Generic[T]):
         record_id = self._records.id_of(event.key)
         before = self._values.get(record_id)
         if isinstance(event, Removed):
+            self._revisions.pop(record_id, None)
+            self.broken.pop(record_id, None)
             if before is None:
                 return TableChange()
             del self._values[record_id]
-            self._revisions.pop(record_id, None)
             return TableChange(gone={record_id: before})
+        self._revisions[record_id] = event.revision
         value = self._decode(Entry(event.key, event.value, event.revision, event.revision))
         if value is None:
-            return TableChange()
-        self._values[record_id], self._revisions[record_id] = value, event.revision
+            return TableChange(broken=frozenset({record_id}))
+        self._values[record_id] = value
         return TableChange() if before == value else TableChange(put={record_id: value})
 
     def _decode(self, entry: Entry) -> T | None:
+        record_id = self._records.id_of(entry.key)
         try:
-            return self._records.decode(entry)
+            value = self._records.decode(entry)
         except Undecodable as error:
-            _log.error("%s", error)
+            known = self.broken.get(record_id)
+            if known is None or known.revision != error.revision:
+                _log.error("%s; %s", error, error.remedy)
+            self.broken[record_id] = error
             return None
+        if self.broken.pop(record_id, None) is not None:
+            _log.info("the record %s can be read again", entry.key)
+        return value

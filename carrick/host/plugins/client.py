@@ -112,7 +112,7 @@ class HttpPlugins:
             raise Unavailable(
                 f'plugin "{name}" broke off {method}: {error or type(error).__name__}'
             ) from error
-        return _read_answer(name, method, status, body)
+        return read_answer(name, method, status, body)
 
     def _session(self, name: str, address: Address) -> aiohttp.ClientSession:
         """Return the session of an address. A connection for each call: a plugin may have been restarted."""
@@ -140,7 +140,7 @@ def _connector(address: Address) -> aiohttp.BaseConnector:
     return aiohttp.TCPConnector(ssl=address.tls.context() if address.tls else True, force_close=True)
 
 
-def _read_answer(name: str, method: str, status: int, body: bytes) -> dict[str, Any]:
+def read_answer(name: str, method: str, status: int, body: bytes) -> dict[str, Any]:
     """Return what a plugin answered, or raise what it said instead."""
     found: Any = None
     try:

@@ -53,10 +53,14 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Directories, those of sockets and those of files that name an address, in the order to look."""
+    """Directories, those of sockets and those of files that name an address, in the order to look.
+
+    `own` is the socket at which this daemon is a plugin itself: it is none to itself.
+    """
 
     sockets: tuple[Path, ...] = (Path("/run/docker/plugins"),)
     specs: tuple[Path, ...] = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
+    own: Path | None = None
 
     def find(self, name: str) -> Address:
         """Return where a plugin listens. NotFound in Docker's words; InvalidRequest for a file that is wrong.
@@ -67,7 +71,7 @@ class Places:
         if _NAME.fullmatch(name) and ".." not in base:
             for directory in self.sockets:
                 for path in (directory / f"{base}.sock", directory / base / f"{base}.sock"):
-                    if _is_socket(path):
+                    if path != self.own and _is_socket(path):
                         return Address(socket=str(path))
             for directory in self.specs:
                 for stem in (directory / base, directory / base / base):

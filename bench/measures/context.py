@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BenchError
-from ..namespaces import Namespace
+from ..namespaces import Lab, Namespace
 from ..options import Options
 from ..recorder import Recorder
 from ..systems.contract import ContainerSpec, Door, System
@@ -19,10 +19,15 @@ class Context:
     options: Options
     systems: Sequence[System]
     recorder: Recorder
-    outside: Namespace
+    lab: Lab
     tcploop: Path
     dnsseq: Path
     logs: Path
+
+    @property
+    def outside(self) -> Namespace:
+        """Where clients from elsewhere are."""
+        return self.lab.outside
 
 
 def quickest(system: System) -> Door:

@@ -27,8 +27,8 @@ class Carrick(EngineSystem):
 
     name = "carrick"
 
-    def __init__(self, host: Host, directory: Path) -> None:
-        self._run = Path("/run/carrick-bench")
+    def __init__(self, host: Host, directory: Path, run_dir: Path = Path("/run/carrick-bench")) -> None:
+        self._run = run_dir
         super().__init__(host, directory, self._run / "carrick.sock")
         home = directory / "home"
         home.mkdir()

@@ -15,6 +15,7 @@ frames never cross: nobody's FDB or neighbour table has it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from ..domains.firewall import NetworkRules
 from ..domains.overlay.fdb import plan_fdb
@@ -23,7 +24,7 @@ from ..domains.overlay.neighbours import plan_neighbours
 from ..domains.sandboxes.interfaces import choose_mac
 from ..domains.wireguard import inner_address
 from ..model.cluster import NodeId, NodeRecord, RemoteEndpoint
-from ..model.errors import Denied, InvalidRequest, Unavailable, Unsupported
+from ..model.errors import Conflict, Denied, InvalidRequest, Unavailable, Unsupported
 from ..model.ids import short
 from ..model.networks import Endpoint, Network, Sandbox, Scope
 from ..model.steps import (
@@ -86,7 +87,7 @@ class OverlayDriver:
         self._bridge = bridge.BridgeDriver()
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
-        _cluster(network, host)
+        check_underlays(network, _cluster(network, host))
         vni_of(network)
         if is_encrypted(network):
             if host.wireguard is None:
@@ -307,6 +308,20 @@ def _endpoints(network: Network, host: HostView) -> Iterable[RemoteEndpoint]:
     return (item for item in cluster.endpoints.get(network.id, {}).values() if item.node != cluster.me.id)
 
 
+def check_underlays(network: Network, cluster: ClusterView) -> None:
+    """Raise Conflict for a subnet that has a node's underlay address: what is to carry it would go into it."""
+    for node in sorted(cluster.nodes.values(), key=_id):
+        for underlay in node.underlays:
+            for pool in network.pools:
+                if pool.version == underlay.version and ip_address(underlay.address) in pool.network:
+                    raise Conflict(
+                        f"subnet {pool.subnet} of network {network.name} has the underlay address "
+                        f"{underlay.address} of node {node.name} in it",
+                        remedy="name another subnet, or give the node another address: "
+                        "carrick node update --address",
+                    )
+
+
 def _owners(network: Network, host: HostView) -> set[NodeId]:
     """Return the other nodes that may give an address of the network without asking anybody."""
     cluster = _cluster(network, host)
@@ -316,6 +331,7 @@ def _owners(network: Network, host: HostView) -> set[NodeId]:
 def _fabric(network: Network, host: HostView) -> _Fabric:
     """Work out the tunnel's ends. The family is that of our first underlay; all nodes are to have it."""
     cluster = _cluster(network, host)
+    check_underlays(network, replace(cluster, nodes={cluster.me.id: cluster.me}))
     if not cluster.me.underlays:
         raise Unavailable(
             "this node has no underlay address, so nobody can send it anything",

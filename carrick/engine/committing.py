@@ -2,7 +2,8 @@
 
 from dataclasses import fields
 
-from ..host.runtime.api import CommitRequest, ImageStore, Runtime
+from ..host.runtime.api import Runtime
+from ..host.runtime.image_store import CommitRequest, ImageStore
 from ..host.runtime.oci import apply_changes
 from ..host.runtime.reference import parse_reference
 from ..model.containers import ContainerConfig, ContainerStatus, ImageConfig

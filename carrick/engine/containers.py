@@ -13,19 +13,18 @@ from ..host.runtime.api import (
     ConsoleSize,
     ContainerStats,
     ExecSession,
-    ImageStore,
     LayerSize,
     LogEntry,
     LogQuery,
     PathStat,
-    Platform,
     ProcessTable,
     Runtime,
-    VolumeStore,
 )
 from ..host.runtime.files import clean_path, covering_mount
+from ..host.runtime.image_store import ImageStore, Platform
 from ..host.runtime.manifests import matches, parse_platform, platform_text
 from ..host.runtime.seccomp import go_architecture
+from ..host.runtime.volume_store import VolumeStore
 from ..model.containers import ContainerStatus, HostConfig, Image, MountType, PortBinding, Resources
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.ids import ContainerId, SandboxId, short

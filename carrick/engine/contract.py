@@ -14,19 +14,21 @@ from ..host.runtime.api import (
     ConsoleSize,
     ContainerStats,
     ExecSession,
-    ImageRemoval,
     LayerSize,
     LogEntry,
     LogQuery,
     PathStat,
     ProcessTable,
+)
+from ..host.runtime.image_store import (
+    ImageRemoval,
     ProgressCallback,
     PushResult,
     RegistryAuth,
     RemoteImage,
     SearchResult,
-    Volume,
 )
+from ..host.runtime.volume_store import Volume
 from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
 from ..model.guests import GuestDns, GuestSpec

@@ -15,7 +15,9 @@ from ..host.kernel import Kernel
 from ..host.plugins import Plugins
 from ..host.portholder.contract import PortHolder
 from ..host.probing import PathProber
-from ..host.runtime.api import ImageStore, Runtime, VolumeStore
+from ..host.runtime.api import Runtime
+from ..host.runtime.image_store import ImageStore
+from ..host.runtime.volume_store import VolumeStore
 from ..host.store.contract import Store
 from ..model.cluster import Block, ClusterSettings, Underlay
 from ..model.errors import CarrickError, InvalidRequest

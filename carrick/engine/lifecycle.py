@@ -19,12 +19,7 @@ from datetime import datetime
 from ..domains import health
 from ..domains.ipam import AddressInUse
 from ..domains.sandboxes.links import parse_link
-from ..host.runtime.api import (
-    CannotStart,
-    ExitEvent,
-    ProcessStatus,
-    Runtime,
-)
+from ..host.runtime.api import CannotStart, ExitEvent, ProcessStatus, Runtime
 from ..model.containers import (
     ContainerState,
     ContainerStatus,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ..host.runtime.api import VolumeStore
+from ..host.runtime.volume_store import VolumeStore
 from ..model.containers import ContainerConfig, HostConfig, Mount, MountPoint, MountType
 from ..model.errors import InvalidRequest, NotFound
 from .events import EventBus

@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..host.runtime.api import (
+from ..host.runtime.image_store import (
     ImageRemoval,
     ImageStore,
     ImageUser,
@@ -15,10 +15,9 @@ from ..host.runtime.api import (
     RegistryAuth,
     RemoteImage,
     SearchResult,
-    Volume,
-    VolumeStore,
 )
 from ..host.runtime.reference import parse_reference
+from ..host.runtime.volume_store import Volume, VolumeStore
 from ..model.containers import Image, ImageHistory
 from ..model.errors import Conflict, InvalidRequest, NotFound
 from ..model.ids import ContainerId, ImageId

@@ -31,10 +31,10 @@ class Config:
     without TLS; `registry_certificates` has a directory for each registry (HOST:PORT/ca.crt …).
 
     `cni_path` are directories of CNI plugins for networks of driver `cni`; in `plugin_sockets` and
-    `plugin_specs` Docker's network plugins are looked for. `docker_plugin` is the socket on which Docker engines find the plugin `carrick`: a path, `off`, or `auto`,
-    which is where Docker looks if `run_dir` is the usual one, and else in `run_dir`. `docker_engine` is the
-    engine's own socket, where the names of its containers are; `docker_scope` is what Docker is told of how
-    far the plugin's networks reach.
+    `plugin_specs` Docker's network plugins are looked for. `docker_plugin` is the socket on which Docker
+    engines find the plugin `carrick`: a path, `off`, or `auto`, which is where Docker looks if `run_dir` is
+    the usual one, and else in `run_dir`. `docker_engine` is the engine's own socket, where the names of its
+    containers are; `docker_scope` is what Docker is told of how far the plugin's networks reach.
     """
 
     state_dir: Path = Path("/var/lib/carrick")

@@ -17,9 +17,7 @@ from ..engine.values import (
     Finding,
     SystemInfo,
 )
-from ..host.runtime.api import (
-    Volume,
-)
+from ..host.runtime.volume_store import Volume
 from ..model.errors import InvalidRequest, NotFound
 from .fake_cluster import FakeCluster
 from .fake_containers import FakeContainers

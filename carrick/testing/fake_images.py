@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..engine.values import (
     Filters,
 )
-from ..host.runtime.api import (
+from ..host.runtime.image_store import (
     ImageRemoval,
     Platform,
     Progress,

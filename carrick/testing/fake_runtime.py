@@ -16,7 +16,6 @@ from pathlib import Path
 from ..host.runtime.api import (
     CannotStart,
     Change,
-    CommitRequest,
     Component,
     ConsoleSession,
     ConsoleSize,
@@ -25,8 +24,6 @@ from ..host.runtime.api import (
     ExecRequest,
     ExecSession,
     ExitEvent,
-    ImageRemoval,
-    ImageUser,
     Launched,
     LaunchRequest,
     LayerPlaces,
@@ -35,20 +32,25 @@ from ..host.runtime.api import (
     LogQuery,
     Output,
     PathStat,
-    Platform,
     ProcessStatus,
     ProcessTable,
+    Stream,
+)
+from ..host.runtime.image_store import (
+    CommitRequest,
+    ImageRemoval,
+    ImageUser,
+    Platform,
     Progress,
     ProgressCallback,
     PushResult,
     RegistryAuth,
     RemoteImage,
     SearchResult,
-    Stream,
-    Volume,
 )
 from ..host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
 from ..host.runtime.reference import parse_reference
+from ..host.runtime.volume_store import Volume
 from ..model.containers import Image, ImageConfig, ImageHistory, MountPoint, Resources
 from ..model.errors import Conflict, Denied, InvalidRequest, NotFound
 from ..model.ids import ContainerId, ImageId

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from ...host.runtime.api import Progress
+from ...host.runtime.image_store import Progress
 from ...model.errors import InvalidRequest
 from .call import Call, encode
 from .errors import reply_to

@@ -6,7 +6,7 @@ is the guest's record, so it does not matter whether the daemon was restarted in
 """
 
 from collections.abc import Callable
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, ip_interface
 
 from ...engine.contract import Engine
 from ...engine.values import GuestView
@@ -112,10 +112,23 @@ def _spec(call: CreateEndpointCall, network: Network) -> GuestSpec:
         network=network.id,
         interface=interface_name(call.endpoint_id),
         staged=True,
-        settings=EndpointSettings(_bare(call.address), _bare(call.address6), mac_address=call.mac_address),
+        settings=EndpointSettings(
+            _bare(call.address),
+            _bare(call.address6),
+            mac_address=call.mac_address or _mac_of(_bare(call.address)),
+        ),
         default_route=True,
         details={NETWORK_DETAIL: call.network_id},
     )
+
+
+def _mac_of(address: str) -> str:
+    """Return the MAC address that goes with an IPv4 address, as Docker's bridge driver makes it.
+
+    A container that is restarted is a new endpoint with its old address: its neighbours, who have the MAC
+    address in their tables, are told of nothing.
+    """
+    return ":".join(f"{byte:02x}" for byte in (2, 0x42, *IPv4Address(address).packed)) if address else ""
 
 
 def _bare(address: str) -> str:

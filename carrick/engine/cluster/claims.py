@@ -64,6 +64,11 @@ async def check_same(records: ClusterRecords, settings: ClusterSettings) -> None
         # Whose it is cannot be known: it is as if it did not answer.
         raise Unavailable(str(error), remedy=error.remedy) from error
     if found is not None and found.value.id == settings.cluster:
+        try:
+            check_format(found.value)
+        except Unsupported as error:
+            # What this version does not know it must not touch; what runs here goes on.
+            raise Unavailable(str(error), remedy=error.remedy) from error
         return
     where = f"the etcd at {', '.join(settings.endpoints)}"
     if found is None:

@@ -19,7 +19,6 @@ from .api import (
     CannotStart,
     Change,
     ChangeKind,
-    CommitRequest,
     ConsoleSession,
     ConsoleSize,
     ContainerRecord,
@@ -28,9 +27,6 @@ from .api import (
     ExecSession,
     ExitEvent,
     FileMount,
-    ImageRemoval,
-    ImageStore,
-    ImageUser,
     Launched,
     LaunchRequest,
     LayerSize,
@@ -41,17 +37,22 @@ from .api import (
     PathStat,
     ProcessStatus,
     ProcessTable,
+    Runtime,
+    Stream,
+)
+from .image_store import (
+    CommitRequest,
+    ImageRemoval,
+    ImageStore,
+    ImageUser,
     Progress,
     ProgressCallback,
     RegistryAuth,
-    Runtime,
-    Stream,
-    Volume,
-    VolumeStore,
 )
 from .images import LocalImageStore
 from .layout import Layout
 from .local import LocalRuntime, Programs
+from .volume_store import Volume, VolumeStore
 from .volumes import LocalVolumeStore
 
 __all__ = [

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from ...model.errors import Failed
 from ...model.ids import short
 from . import oci
-from .api import Progress, ProgressCallback
+from .image_store import Progress, ProgressCallback
 from .reference import Reference
 from .registry import RegistryProblem, RegistrySession, repository_path
 

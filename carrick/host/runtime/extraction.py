@@ -6,8 +6,8 @@ from pathlib import Path
 from ...model.errors import Failed
 from ...model.ids import short
 from . import archives, oci
-from .api import Progress, ProgressCallback
 from .blobs import link_or_copy
+from .image_store import Progress, ProgressCallback
 from .imageindex import StoredImage
 from .processes import run
 

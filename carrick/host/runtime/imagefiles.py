@@ -26,11 +26,9 @@ import msgspec
 from ...model.errors import Failed, NotFound, Unsupported
 from ...model.ids import ImageId, short
 from . import archives, oci
-from .api import (
-    ProgressCallback,
-)
 from .blobs import delete, link_or_copy, rename_new, write_whole
 from .extraction import Extraction, make_layout, unpack
+from .image_store import ProgressCallback
 from .imageindex import ImageIndex, StoredImage
 from .rootfs import tree_size
 

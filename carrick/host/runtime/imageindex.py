@@ -11,7 +11,7 @@ from datetime import datetime
 from ...model.containers import Image
 from ...model.errors import Conflict, InvalidRequest, NotFound
 from ...model.ids import ImageId, short
-from .api import ImageRemoval, ImageUser
+from .image_store import ImageRemoval, ImageUser
 from .reference import Reference, is_image_id, parse_reference
 
 

@@ -17,7 +17,9 @@ from ...model.containers import Image, ImageConfig, ImageHistory
 from ...model.errors import InvalidRequest, NotFound
 from ...model.ids import ImageId, short
 from . import archives, manifests, oci, pulling
-from .api import (
+from .blobs import link_or_copy
+from .downloads import BlobDownloads
+from .image_store import (
     CommitRequest,
     ImageRemoval,
     ImageUser,
@@ -29,8 +31,6 @@ from .api import (
     RemoteImage,
     SearchResult,
 )
-from .blobs import link_or_copy
-from .downloads import BlobDownloads
 from .imagefiles import ImageFiles
 from .imageindex import plan_removal
 from .imports import fetch_archive

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from ...model.errors import Failed, NotFound
-from .api import Progress, ProgressCallback
+from .image_store import Progress, ProgressCallback
 from .registry import RegistryProblem, download, status_text
 
 _CHUNK = 1 << 18

@@ -7,7 +7,7 @@ import re
 
 from ...model.errors import InvalidRequest, NotFound, Unsupported
 from . import oci
-from .api import Platform
+from .image_store import Platform
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"

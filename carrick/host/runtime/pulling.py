@@ -12,8 +12,8 @@ import msgspec
 from ...model.errors import CarrickError, Failed, NotFound, Unsupported
 from ...model.ids import short
 from . import manifests, oci
-from .api import Platform, Progress, ProgressCallback, RemoteImage
 from .downloads import BlobDownloads
+from .image_store import Platform, Progress, ProgressCallback, RemoteImage
 from .reference import Reference
 from .registry import RegistryProblem, RegistrySession, read_document, repository_path
 

@@ -21,7 +21,7 @@ from yarl import URL
 
 from ...model.ids import short
 from . import archives, manifests, oci
-from .api import Progress, ProgressCallback, PushResult
+from .image_store import Progress, ProgressCallback, PushResult
 from .pulling import first_error
 from .reference import Reference
 from .registry import RegistryProblem, RegistrySession, repository_path

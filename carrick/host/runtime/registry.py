@@ -23,7 +23,7 @@ import msgspec
 from yarl import URL
 
 from ...model.errors import Failed, InvalidRequest
-from .api import RegistryAuth
+from .image_store import RegistryAuth
 from .reference import DEFAULT_DOMAIN, Reference, is_loopback_host
 from .registry_auth import Challenge, basic, parse_challenges, parse_tokens, token_request
 

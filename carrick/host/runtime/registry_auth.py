@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from .api import RegistryAuth
+from .image_store import RegistryAuth
 
 CLIENT_ID = "carrick"
 _SCHEME = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from ...model.errors import Failed, InvalidRequest
-from .api import RegistryAuth, SearchResult
+from .image_store import RegistryAuth, SearchResult
 from .reference import DEFAULT_DOMAIN, has_domain
 from .registry import RegistryClient, RegistryProblem
 

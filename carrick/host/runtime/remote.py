@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...model.errors import Denied, NotFound
 from . import pulling, registry_search
-from .api import ProgressCallback, PushResult, RegistryAuth, RemoteImage, SearchResult
+from .image_store import ProgressCallback, PushResult, RegistryAuth, RemoteImage, SearchResult
 from .pushing import Outgoing, Push
 from .reference import Reference, parse_reference
 from .registry import (

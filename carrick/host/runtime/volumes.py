@@ -23,9 +23,9 @@ import msgspec
 from ...model.errors import Conflict, Failed, InvalidRequest, NotFound
 from ...model.ids import ContainerId
 from . import syscalls
-from .api import Volume
 from .processes import run
 from .rootfs import tree_size
+from .volume_store import Volume
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from carrick.doors.api.handlers.images import join_reference, names_repository, parse_auth
-from carrick.host.runtime.api import Progress, RegistryAuth
+from carrick.host.runtime.image_store import Progress, RegistryAuth
 
 
 @pytest.mark.parametrize("request_line", ["/images/create?fromImage=x&tag=1", "/images/x/push?tag=1"])

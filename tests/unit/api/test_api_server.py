@@ -12,7 +12,7 @@ import pytest
 
 from carrick.doors.api import ApiServer
 from carrick.doors.api.server import open_socket
-from carrick.host.runtime.api import RegistryAuth
+from carrick.host.runtime.image_store import RegistryAuth
 from carrick.model.errors import Conflict, InvalidRequest
 from carrick.testing.fake_engine import IMAGE_ID, FakeEngine
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from carrick.host.runtime import archives
-from carrick.host.runtime.api import Progress, RegistryAuth
+from carrick.host.runtime.image_store import Progress, RegistryAuth
 from carrick.host.runtime.images import LocalImageStore
 from carrick.host.runtime.imports import fetch_archive
 from carrick.host.runtime.registry import RegistryProblem, RegistrySettings, problem_of

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from carrick.host.runtime import archives, oci
-from carrick.host.runtime.api import ImageRemoval, ImageUser, Progress
 from carrick.host.runtime.extraction import Extraction
+from carrick.host.runtime.image_store import ImageRemoval, ImageUser, Progress
 from carrick.host.runtime.imageindex import ImageIndex, StoredImage, plan_removal
 from carrick.host.runtime.reference import is_image_id, parse_reference
 from carrick.host.runtime.timestamps import parse_moment, parse_rfc3339

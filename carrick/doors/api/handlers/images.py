@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 from aiohttp import web
 
-from ....host.runtime.api import Progress, ProgressCallback, RegistryAuth
+from ....host.runtime.image_store import Progress, ProgressCallback, RegistryAuth
 from ....model.errors import InvalidRequest, NotFound
 from ..call import Call, encode
 from ..parse.fields import Fields

@@ -4,7 +4,7 @@ from collections import Counter
 
 from aiohttp import web
 
-from ....host.runtime.api import RegistryAuth
+from ....host.runtime.image_store import RegistryAuth
 from ....model.containers import MountType
 from ....model.errors import Denied, InvalidRequest, NotFound, Unavailable, Unsupported
 from ..call import Call, encode

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
-from ....host.runtime.api import (
+from ....host.runtime.image_store import (
     ImageRemoval,
     Platform,
     Progress,

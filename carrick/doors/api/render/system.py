@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ....engine.values import ContainerView, Event, Finding, SystemInfo
-from ....host.runtime.api import Component, Volume
+from ....host.runtime.api import Component
+from ....host.runtime.volume_store import Volume
 from ....model.containers import ContainerStatus
 from ..routing import MAX_VERSION, MIN_VERSION, ApiVersion, version_text
 from . import Json

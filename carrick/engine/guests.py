@@ -86,11 +86,14 @@ class GuestService:
         network, driver = self._find_network(spec.network)
         spec = replace(spec, network=network.id)
         async with self._state.lock(spec.id):
-            if spec.id in self._state.guests:
-                raise Conflict(
-                    f"{_said(spec)} is on network {network.name} already",
-                    remedy="remove that attachment first",
-                )
+            if (before := self._state.guests.get(spec.id)) is not None:
+                if await self._is_in_its_namespace(before):
+                    raise Conflict(
+                        f"{_said(spec)} is on network {network.name} already",
+                        remedy="remove that attachment first",
+                    )
+                # The same attachment in a new namespace: nobody said that the old one went.
+                await self._remove(before)
             inside, netns_id = NamespaceState(), 0
             if not spec.staged:
                 netns_id = await self._kernel.netns_id(spec.netns)
@@ -234,9 +237,13 @@ class GuestService:
         record = self._state.guests[sandbox.container_id]
         if record.spec.staged:
             return self._plan(record, sandbox, self._host.view, NamespaceState())
-        if await self._kernel.netns_id(sandbox.netns) != record.netns_id:
+        if not await self._is_in_its_namespace(record):
             return []
         return self._plan(record, sandbox, self._host.view, await self._kernel.read(sandbox.netns))
+
+    async def _is_in_its_namespace(self, record: GuestRecord) -> bool:
+        sandbox = self._state.sandboxes[SandboxId(record.id)]
+        return record.spec.staged or await self._kernel.netns_id(sandbox.netns) == record.netns_id
 
     def looks_gone(self, record: GuestRecord, sandbox: Sandbox, netns_id: int) -> bool:
         """Tell whether nothing of a guest can be alive, `netns_id` being what its path leads to now.
@@ -323,7 +330,7 @@ class GuestService:
         await self._host.refresh()
         inside = NamespaceState()
         if not record.spec.staged:
-            if await self._kernel.netns_id(sandbox.netns) != record.netns_id:
+            if not await self._is_in_its_namespace(record):
                 return (f"network namespace {sandbox.netns} is not the one that {_said(record.spec)} was in",)
             inside = await self._kernel.read(sandbox.netns)
         return tuple(step.describe() for step in self._plan(record, sandbox, self._host.view, inside))

@@ -188,6 +188,19 @@ async def test_a_namespace_that_is_gone(engine: CarrickEngine, machine: FakeMach
     assert not engine.state.guests and not engine.state.sandboxes
 
 
+async def test_the_same_attachment_in_a_new_namespace(engine: CarrickEngine, machine: FakeMachine) -> None:
+    await engine.guests.add(guest())
+    await machine.kernel.apply([DeleteNetns(BOX), CreateNetns(BOX)])
+    view = await engine.guests.add(guest())
+    assert view.endpoint.ipv4_address in {a.partition("/")[0] for a in addresses_in(machine)}
+    with pytest.raises(Conflict, match="is on network net already"):
+        await engine.guests.add(guest())
+
+
+def addresses_in(machine: FakeMachine) -> set[str]:
+    return {item for link in machine.kernel.look(BOX).links.values() for item in link.addresses}
+
+
 async def test_gc_keeps_what_it_is_told(engine: CarrickEngine) -> None:
     await engine.guests.add(guest())
     await engine.guests.add(guest("c1/net1", "other", "net1"))

@@ -19,7 +19,10 @@ from ..domains.guests import (
     in_namespace,
     plan_rates,
     plan_routes,
+    planned_mtu,
+    seen_with_mtu,
     staged_steps,
+    with_mtu,
 )
 from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name, choose_mac
 from ..drivers.contract import Delegating, Driver, HostView
@@ -116,14 +119,14 @@ class GuestService:
             writing = asyncio.ensure_future(self._write(record, network, driver))
             try:
                 sandbox = await asyncio.shield(writing)
-                await self._make(record, sandbox, network, inside)
+                mtu = await self._make(record, sandbox, network, inside)
             except BaseException:
                 await asyncio.wait([writing])
                 if spec.id in self._state.guests:
                     await self._remove(self._state.guests[spec.id])
                 raise
         self._emit(spec, network, "connect")
-        return self._view(self._state.guests[spec.id])
+        return replace(self._view(self._state.guests[spec.id]), mtu=mtu)
 
     def _find_network(self, reference: str) -> tuple[Network, Driver]:
         network = self._state.find_network(reference)
@@ -187,14 +190,18 @@ class GuestService:
 
     async def _make(
         self, record: GuestRecord, sandbox: Sandbox, network: Network, inside: NamespaceState
-    ) -> None:
+    ) -> int:
+        """Make it so; return the MTU that its interface got."""
         record = await self._take_ports(record, sandbox)
         await self._presence.ensure([network])
-        await self._kernel.apply(self._plan(record, sandbox, self._host.hot_view, inside))
+        steps = self._plan(record, sandbox, self._host.hot_view, inside)
+        await self._kernel.apply(steps)
         await self._ports.publish(self._ports.publishing(record, sandbox))
         self.names.publish(sandbox)
         await self.names.flush()
-        self._sandboxes.announce(sandbox)
+        if not record.spec.staged:
+            self._sandboxes.announce(sandbox)
+        return planned_mtu(steps)
 
     async def _take_ports(self, record: GuestRecord, sandbox: Sandbox) -> GuestRecord:
         """Take what a guest wishes to publish, write it, and return the guest with it."""
@@ -220,7 +227,14 @@ class GuestService:
             return staged_steps(
                 driver.plan_endpoint(network, endpoint, staged, view, in_namespace(endpoint, outer)).steps
             )
-        steps = list(driver.plan_endpoint(network, endpoint, sandbox, view, inside).steps)
+        if endpoint.interface in inside.links:
+            fresh = driver.plan_endpoint(network, endpoint, sandbox, view, NamespaceState()).steps
+            usual = planned_mtu(fresh)
+            inside = seen_with_mtu(inside, endpoint.interface, usual)
+            if record.spec.mtu:
+                view = replace(view, state=seen_with_mtu(view.state, endpoint.host_interface, usual))
+        planned = driver.plan_endpoint(network, endpoint, sandbox, view, inside).steps
+        steps = with_mtu(planned, record.spec.mtu)
         loopback = inside.links.get("lo")
         if loopback is not None and not loopback.up:
             steps.insert(0, SetLink("lo", sandbox.netns, up=True))

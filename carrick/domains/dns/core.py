@@ -19,7 +19,7 @@ from .names import fold, parse_name, read_name, render_text, write_name
 from .protocol import Change, Lookup, LookupReport, Snapshot, StatsReport
 from .query import MAX_MESSAGE, Query, Rejected, build_body, parse_query
 from .table import Sandbox, Touched, ZoneTable
-from .zone import SandboxView, ServerSide, UpstreamServer
+from .zone import DNS_PORT, SandboxView, ServerSide, UpstreamServer
 
 LISTEN_ADDRESS = "127.0.0.11"
 TTL_S = 1
@@ -250,7 +250,8 @@ class Nameserver(Generic[C]):
 
         Carrick may itself run inside a container of Docker's, or of another Carrick.
         """
-        if server.address != LISTEN_ADDRESS:
+        # At another port it is another one: Docker's own resolver, in a container of Docker's.
+        if server.address != LISTEN_ADDRESS or server.port != DNS_PORT:
             return False
         return server.side is ServerSide.CONTAINER or self._host_is_sandbox
 

@@ -59,6 +59,9 @@ class HostRecord:
     addresses: tuple[str, ...]
 
 
+DNS_PORT = 53
+
+
 class ServerSide(StrEnum):
     """From which network namespace an upstream server is asked."""
 
@@ -72,7 +75,7 @@ class UpstreamServer:
 
     address: str
     side: ServerSide = ServerSide.CONTAINER
-    port: int = 53
+    port: int = DNS_PORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ from .plan import (
     in_namespace,
     plan_rates,
     plan_routes,
+    planned_mtu,
+    seen_with_mtu,
     server_of,
     staged_steps,
+    with_mtu,
 )
 
 __all__ = [
@@ -16,6 +19,9 @@ __all__ = [
     "in_namespace",
     "plan_rates",
     "plan_routes",
+    "planned_mtu",
+    "seen_with_mtu",
     "server_of",
     "staged_steps",
+    "with_mtu",
 ]

@@ -129,3 +129,28 @@ def staged_steps(planned: Iterable[Step]) -> list[Step]:
         elif isinstance(step, SetLink) and step.alias is not None:
             steps.append(replace(step, netns="", up=None, mtu=None))
     return steps
+
+
+def with_mtu(planned: Iterable[Step], mtu: int) -> list[Step]:
+    """Return the steps with links made of this MTU; 0 for that of the network."""
+    return [
+        replace(step, mtu=mtu) if mtu and isinstance(step, CreateVeth | CreateSlave) else step
+        for step in planned
+    ]
+
+
+def seen_with_mtu(state: NamespaceState, name: str, mtu: int) -> NamespaceState:
+    """Return a namespace as it would be with this MTU on a link, if it is there.
+
+    A guest's interface keeps the MTU that it has: it may have asked for one, and the next plugin of a chain
+    may have set another. Neither is drift, so the driver is not shown it.
+    """
+    link = state.links.get(name)
+    if link is None or not mtu:
+        return state
+    return replace(state, links={**state.links, name: replace(link, mtu=mtu)})
+
+
+def planned_mtu(steps: Iterable[Step]) -> int:
+    """Return the MTU of the interface that the steps make; 0 if that is its parent's, or none is made."""
+    return next((step.mtu for step in steps if isinstance(step, CreateVeth | CreateSlave)), 0)

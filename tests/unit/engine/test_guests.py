@@ -221,6 +221,17 @@ async def test_what_is_broken_is_made_again(engine: CarrickEngine, machine: Fake
     assert machine.kernel.rate("eth0", BOX) == 4_000_000
 
 
+async def test_an_mtu_of_its_own(engine: CarrickEngine, machine: FakeMachine) -> None:
+    view = await engine.guests.add(guest(mtu=1400))
+    assert view.mtu == machine.kernel.look(BOX).links["eth0"].mtu == 1400
+    # As a later plugin of a chain does.
+    await machine.kernel.apply([SetLink("eth0", BOX, mtu=1300)])
+    assert await engine.guests.check(view.record.id) == ()
+    await engine.reconciler.inspect_sandboxes()
+    assert machine.kernel.look(BOX).links["eth0"].mtu == 1300
+    assert (await engine.guests.add(guest("c2/x", "other", "x"))).mtu == 1500
+
+
 async def test_staged(engine: CarrickEngine, machine: FakeMachine) -> None:
     spec = guest("ep1", interface="ckp0", netns="", staged=True, name="")
     view = await engine.guests.add(spec)

@@ -33,10 +33,13 @@ class Place(Protocol):
 class Dockerd:
     """`directory` is its own, on a real file system; `name` that of its cgroup."""
 
-    def __init__(self, place: Place, directory: Path, name: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: Place, directory: Path, name: str, *, socket: str = SOCKET, options: Sequence[str] = ()
+    ) -> None:
         self._place = place
         self._directory = directory
         self._name = name
+        self._socket = socket
         self._options = tuple(options)
         self._process: subprocess.Popen[bytes] | None = None
         self.log = directory / "dockerd.log"
@@ -47,7 +50,7 @@ class Dockerd:
         # An empty configuration: that of the host must not speak.
         (self._directory / "daemon.json").write_text("{}")
         command = self._place.command(
-            *(DOCKERD, "-H", f"unix://{SOCKET}", "--config-file", str(self._directory / "daemon.json")),
+            *(DOCKERD, "-H", f"unix://{self._socket}", "--config-file", str(self._directory / "daemon.json")),
             *("--data-root", str(self._directory / "data"), "--exec-root", "/run/docker-exec"),
             *("--pidfile", _PID, "--cgroup-parent", f"/{self._name}", "--log-level", "info"),
             *self._options,
@@ -76,7 +79,9 @@ class Dockerd:
     def run(self, *arguments: str, input: str | None = None, timeout_s: float = 120.0) -> Result:
         """Run `docker` to its end, whatever that is."""
         return self._place.run(
-            *("env", f"DOCKER_HOST=unix://{SOCKET}", DOCKER, *arguments), input=input, timeout_s=timeout_s
+            *("env", f"DOCKER_HOST=unix://{self._socket}", DOCKER, *arguments),
+            input=input,
+            timeout_s=timeout_s,
         )
 
     def do(self, *arguments: str, timeout_s: float = 120.0) -> str:

@@ -12,14 +12,14 @@ to do. It is the same whether addresses are ours or those of Docker's own IPAM, 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
 from ...engine.contract import Engine
 from ...engine.values import CreateNetwork
 from ...model.errors import Conflict, InvalidRequest, NotFound, Unavailable, Unsupported
-from ...model.networks import Network, PoolConfig
+from ...model.networks import Network, PoolConfig, Scope
 from .bindings import Bindings, Held, Known
 from .parse import NETWORK_OPTION, AddressCall, PoolCall
 from .render import NOTHING, Document
@@ -27,6 +27,7 @@ from .render import NOTHING, Document
 LOCAL_SPACE, GLOBAL_SPACE = "CarrickLocal", "CarrickGlobal"
 ENGINE = "docker"
 _TRIES = 16
+_GATEWAY_OWNER = f"{ENGINE}/gateway"
 
 
 def lease_owner(address: str) -> str:
@@ -170,7 +171,7 @@ class Ipam:
         if call.address and ip_address(call.address) not in pool.network:
             raise InvalidRequest(f"{call.address} is not in {pool.subnet} of network {network.name}")
         if call.is_gateway:
-            return _address(self._gateway(network, pool, call.address), pool)
+            return _address(await self._gateway(network, pool, call.address), pool)
         if call.address and call.address in (pool.gateway, *pool.aux_addresses.values()):
             return _address(call.address, pool)
         async with self._leasing:
@@ -198,8 +199,7 @@ class Ipam:
             f"or take the addresses of a Carrick network: --ipam-opt {NETWORK_OPTION}=NAME",
         )
 
-    @staticmethod
-    def _gateway(network: Network, pool: PoolConfig, asked: str) -> str:
+    async def _gateway(self, network: Network, pool: PoolConfig, asked: str) -> str:
         """Return a network's gateway, which is shared by all who use the network."""
         gateway = pool.gateway or _first(pool)
         if asked and asked != gateway:
@@ -207,6 +207,10 @@ class Ipam:
                 f"the gateway of network {network.name} is {gateway}, not {asked}",
                 remedy="leave --gateway away",
             )
+        if not pool.gateway and network.scope is Scope.LOCAL:
+            # Docker must have one, and tells its own drivers' containers of it: nobody else may be there.
+            with suppress(Conflict):
+                await self._engine.guests.lease(network.id, _GATEWAY_OWNER, gateway)
         return gateway
 
     async def _lease_any(self, network: Network, version: int) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from ..domains.cni import ConfigurationList, check_wishes, parse_configuration
 from ..domains.firewall import NetworkRules
+from ..domains.sandboxes.interfaces import SYSCTLS_OPTION, parse_mac, parse_sysctls
 from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.errors import InvalidRequest
 from ..model.networks import Endpoint, Network, Sandbox
-from ..model.steps import NamespaceState, Plan
+from ..model.steps import NamespaceState, Plan, SetSysctl
 from .bridge import choose_interface
 from .contract import Announcements, DriverCapabilities, HostView
 
@@ -74,15 +75,15 @@ class CniDriver:
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
         parse_options(network)
-        if any(pool.subnet or pool.gateway or pool.ip_range for pool in network.pools):
-            raise InvalidRequest(
-                "driver cni takes no subnet: addresses are given by the IPAM plugin of the configuration",
-                remedy="leave out --subnet, --ip-range and --gateway, and write them into the configuration",
-            )
         if network.ipam_driver != "default":
             raise InvalidRequest(
                 f"driver cni cannot be used with the IPAM driver {network.ipam_driver}: addresses are given "
                 "by the IPAM plugin of the configuration"
+            )
+        if any(pool.subnet or pool.gateway or pool.ip_range for pool in network.pools):
+            raise InvalidRequest(
+                "driver cni takes no subnet: addresses are given by the IPAM plugin of the configuration",
+                remedy="leave out --subnet, --ip-range and --gateway, and write them into the configuration",
             )
         if network.internal:
             raise InvalidRequest(
@@ -98,11 +99,12 @@ class CniDriver:
         return Plan()
 
     def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        asked = endpoint.settings.mac_address
         # Who makes the link chooses its address, unless the user did.
         return replace(
             endpoint,
             interface=choose_interface(endpoint, "eth"),
-            mac_address=endpoint.settings.mac_address,
+            mac_address=parse_mac(asked) if asked else "",
         )
 
     def plan_endpoint(
@@ -141,7 +143,7 @@ class CniDriver:
             index=endpoint.index,
             ipv4=settings.ipv4_address,
             ipv6=settings.ipv6_address,
-            mac_address=settings.mac_address,
+            mac_address=endpoint.mac_address,
             aliases=settings.aliases,
             options=settings.driver_opts,
             wishes=wishes,
@@ -153,6 +155,7 @@ class CniDriver:
         return call
 
     def plan_made(self, call: EndpointCall, endpoint: Endpoint, made: Made) -> tuple[Endpoint, Plan]:
+        sysctls = parse_sysctls(call.options.get(SYSCTLS_OPTION, ""), call.interface)
         return (
             replace(
                 endpoint,
@@ -163,7 +166,7 @@ class CniDriver:
                 gateway6=made.gateway6,
                 dns=made.dns,
             ),
-            Plan(),
+            Plan(tuple(SetSysctl(key, value, call.netns) for key, value in sysctls)),
         )
 
     def plan_return(self, call: EndpointCall, made: Made) -> Plan:

@@ -215,6 +215,23 @@ class Delegating(Protocol):
 
 
 @runtime_checkable
+class Lending(Protocol):
+    """An extra ability of a driver: a node's blocks can be lent to a bridge of another engine.
+
+    Such a block gets its routes, and its way through the firewall; who has which of its addresses, and the
+    bridge itself, are not ours.
+    """
+
+    def lent(self, network: Network, host: HostView) -> tuple[str, ...]:
+        """Return the links of this host that have blocks of a network."""
+        ...
+
+    def mtu(self, network: Network, host: HostView) -> int:
+        """Return the largest packet that gets from here to every other node."""
+        ...
+
+
+@runtime_checkable
 class Spanning(Protocol):
     """An extra ability of a driver whose networks reach other hosts (scope global).
 

@@ -309,7 +309,7 @@ def _endpoints(network: Network, host: HostView) -> Iterable[RemoteEndpoint]:
 
 
 def check_underlays(network: Network, cluster: ClusterView) -> None:
-    """Raise Conflict for a subnet that has a node's underlay address: what is to carry it would go into it."""
+    """Raise Conflict for a subnet with a node's underlay address: what carries it would go into it."""
     for node in sorted(cluster.nodes.values(), key=_id):
         for underlay in node.underlays:
             for pool in network.pools:

@@ -83,7 +83,7 @@ class RemoteDriver:
             index=endpoint.index,
             ipv4=endpoint.ipv4,
             ipv6=endpoint.ipv6,
-            mac_address=settings.mac_address,
+            mac_address=endpoint.mac_address,
             aliases=settings.aliases,
             options=settings.driver_opts,
             wishes=wishes,

@@ -7,6 +7,10 @@ the transport that the network names. There are two shapes:
   point    (Calico's) containers are alone on their address (/32, /128) and send everything to 169.254.1.1 or
            fe80::1, which the bridge has on every host; the host has a route to each of them
 
+A block may be lent to a bridge of another engine (`carrick flannel env`, for a stock Docker): then the bridge
+and the addresses are that engine's, and ours are the ways to it. Where all of a node's blocks are lent, there
+is no bridge of ours.
+
 An unreachable route to each of the network's subnets stands behind all others, so that what nobody has leaves
 neither in circles nor by the default route, in the clear.
 """
@@ -18,11 +22,12 @@ from types import MappingProxyType
 
 from ..domains.firewall import Across, NetworkRules
 from ..domains.firewall.table import ISOLATED
+from ..domains.flannel.hooks import OPTIONS
 from ..domains.ipam import Address, Pool, PoolId, Prefix
-from ..domains.ipam.blocks import block_length, block_of
+from ..domains.ipam.blocks import DIVIDING, block_length, block_of, division_of
 from ..domains.overlay.mtu import PeerPath, network_mtu
 from ..domains.overlay.routes import BlockRoute, own_block_routes, plan_block_routes
-from ..model.cluster import BlockState, NodeRecord, NodeState, RemoteEndpoint
+from ..model.cluster import Block, BlockState, NodeRecord, NodeState, RemoteEndpoint
 from ..model.errors import Conflict, InvalidRequest
 from ..model.networks import Endpoint, IPNetwork, Network, PoolConfig, Sandbox, Scope
 from ..model.steps import (
@@ -38,7 +43,7 @@ from ..model.steps import (
 )
 from . import bridge
 from .contract import Announcements, ClusterView, DriverCapabilities, HostView, Way
-from .overlay import VNI, no_cluster, vni_of
+from .overlay import VNI, check_underlays, no_cluster, vni_of
 from .transports.choose import BACKEND, CROSS_SUBNET, Choice, choose, parse_choice
 from .transports.contract import Peer, Span
 from .transports.shared import NOWHERE_METRIC, main_underlay
@@ -47,7 +52,7 @@ MODE = "carrick.routed.mode"
 GATEWAY_MODE, POINT_MODE = "gateway", "point"
 ROUTERS = MappingProxyType({4: "169.254.1.1", 6: "fe80::1"})
 """Where containers of the shape `point` send everything, by IP version: the same on every host."""
-_OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU})
+_OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU, *DIVIDING, *OPTIONS.values()})
 _ROWS_GO = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _SMALLEST = MappingProxyType({4: 30, 6: 126})
 
@@ -62,8 +67,10 @@ class RoutedDriver:
         self._bridge = bridge.BridgeDriver()
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
-        _cluster(network, host)
+        check_underlays(network, _cluster(network, host))
         mode_of(network)
+        for version in (4, 6):
+            division_of(network, version)
         self._check_pools(network, others)
         for transport in parse_choice(network).transports:
             transport.check(network, host)
@@ -85,7 +92,8 @@ class RoutedDriver:
                     "network has its own, the block's first address",
                     remedy="leave --gateway away",
                 )
-            length, smallest = block_length(_pool(pool)), _SMALLEST[pool.version]
+            division = division_of(network, pool.version)
+            length, smallest = block_length(_pool(pool), division), _SMALLEST[pool.version]
             if length > smallest:
                 raise InvalidRequest(
                     f"subnet {pool.subnet} is too small to be divided among nodes: blocks would be /{length}",
@@ -104,9 +112,7 @@ class RoutedDriver:
 
     def plan_network(self, network: Network, host: HostView) -> Plan:
         choice, span = parse_choice(network), _span(network, host)
-        made = self._bridge.plan_network(
-            _as_bridge(network, _bridge_pools(network, span.own)), replace(host, mtu=span.mtu)
-        )
+        made = self._plan_bridge(network, host, span.mtu)
         laid = [
             transport.plan(span, _peers_by(choice, transport.name, network, host), host)
             for transport in choice.transports
@@ -126,6 +132,14 @@ class RoutedDriver:
         if network.id in _cluster(network, host).recalled:
             steps = tuple(step for step in steps if not isinstance(step, _ROWS_GO))
         return Plan(steps, notes)
+
+    def _plan_bridge(self, network: Network, host: HostView, mtu: int) -> Plan:
+        ours = tuple(block.network for block in _own_blocks(network, host) if not block.bridge)
+        if not ours and self.lent(network, host):
+            return self._bridge.plan_network_removal(_as_bridge(network), (), host)
+        return self._bridge.plan_network(
+            _as_bridge(network, _bridge_pools(network, ours)), replace(host, mtu=mtu)
+        )
 
     def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
         steps: list[Step] = []
@@ -159,6 +173,14 @@ class RoutedDriver:
     def reserved(self, network: Network, block: Prefix) -> tuple[Prefix, ...]:
         return reserved(network, block)
 
+    def lent(self, network: Network, host: HostView) -> tuple[str, ...]:
+        if host.cluster is None:
+            return ()
+        return tuple(sorted({block.bridge for block in _own_blocks(network, host) if block.bridge}))
+
+    def mtu(self, network: Network, host: HostView) -> int:
+        return _mtu(network, host)
+
     def ways(self, network: Network, host: HostView) -> tuple[Way, ...]:
         """Return how packets get to every other node, and why so."""
         cluster, choice = _cluster(network, host), parse_choice(network)
@@ -184,7 +206,7 @@ class RoutedDriver:
             if not text or pool is None:
                 continue
             address = ip_interface(text).ip
-            block = block_of(_pool(pool), address)
+            block = block_of(_pool(pool), address, division_of(network, version))
             if mode_of(network) == POINT_MODE:
                 prefixes[version] = f"{address}/{address.max_prefixlen}"
                 pools.append(PoolConfig(str(block), gateway=ROUTERS[version]))
@@ -222,7 +244,8 @@ class RoutedDriver:
                     # It is in no subnet of the container's: this says that it is on the link.
                     yield AddRoute(f"{gateway}/32", endpoint.interface, netns=sandbox.netns)
             else:
-                gateway = str(_first(block_of(_pool(pool), ip_interface(text).ip)))
+                division = division_of(network, version)
+                gateway = str(_first(block_of(_pool(pool), ip_interface(text).ip, division)))
             yield AddRoute(str(pool.network), endpoint.interface, gateway, sandbox.netns, version)
 
     def _host_routes(self, network: Network, endpoint: Endpoint) -> Iterable[AddRoute]:
@@ -321,12 +344,20 @@ def _span(network: Network, host: HostView) -> Span:
 
 
 def _blocks(network: Network, host: HostView, node: NodeRecord) -> tuple[IPNetwork, ...]:
+    return tuple(block.network for block in _blocks_of(network, host, node))
+
+
+def _own_blocks(network: Network, host: HostView) -> tuple[Block, ...]:
+    return _blocks_of(network, host, _cluster(network, host).me)
+
+
+def _blocks_of(network: Network, host: HostView, node: NodeRecord) -> tuple[Block, ...]:
     found = [
-        block.network
+        block
         for block in _cluster(network, host).blocks.get(network.id, ())
         if block.node == node.id and block.state is BlockState.CONFIRMED
     ]
-    return tuple(sorted(found, key=_place))
+    return tuple(sorted(found, key=_place_of))
 
 
 def _peers_by(choice: Choice, transport: str, network: Network, host: HostView) -> list[Peer]:
@@ -399,8 +430,8 @@ def _has(routes: Iterable[RouteState], wanted: AddRoute) -> bool:
     )
 
 
-def _place(block: IPNetwork) -> tuple[int, bytes]:
-    return block.version, block.network_address.packed
+def _place_of(block: Block) -> tuple[int, bytes]:
+    return block.network.version, block.network.network_address.packed
 
 
 def _id(node: NodeRecord) -> str:

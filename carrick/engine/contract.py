@@ -35,6 +35,7 @@ from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId
 from ..model.networks import EndpointSettings, PoolConfig
 from ..model.steps import Plan
+from .cluster.lending import LendBlock, LentView
 from .cluster.values import (
     Admission,
     Admitted,
@@ -302,6 +303,24 @@ class Cluster(Protocol):
     async def peers(self) -> list[PeerView]: ...
 
 
+class LendingDoor(Protocol):
+    """Blocks of routed networks that bridges of other engines on this node have."""
+
+    async def lend(self, reference: str, request: LendBlock) -> LentView:
+        """Lend this node's part of a network, and keep it; may be repeated."""
+        ...
+
+    async def get(self, reference: str) -> LentView:
+        """Raises NotFound for a network of which nothing is lent here."""
+        ...
+
+    async def views(self) -> list[LentView]: ...
+
+    async def release(self, reference: str, *, force: bool = False) -> None:
+        """Give a network's block back. Conflict while a link has addresses of it, unless `force`."""
+        ...
+
+
 class Guests(Protocol):
     """Interfaces of containers that other engines run."""
 
@@ -395,3 +414,6 @@ class Engine(Protocol):
 
     @property
     def guests(self) -> Guests: ...
+
+    @property
+    def lending(self) -> LendingDoor: ...

@@ -12,6 +12,7 @@ from ..drivers.registry import DriverRegistry
 from ..host.cni import CniRunner
 from ..host.config import Config
 from ..host.kernel import Kernel
+from ..host.lending import LendingHost
 from ..host.plugins import Plugins
 from ..host.portholder.contract import PortHolder
 from ..host.probing import PathProber
@@ -26,6 +27,8 @@ from ..model.steps import Plan
 from .addresses import Addresses
 from .clock import Clock, as_datetime
 from .cluster.directory import NetworkDirectory
+from .cluster.hooks import HookService
+from .cluster.lending import LendingService
 from .cluster.link import ClusterLink
 from .cluster.paths import Prober
 from .cluster.sealing import Seal, SealService
@@ -196,7 +199,14 @@ class CarrickEngine:
             tasks=self._tasks,
             delegation=self._delegation,
         )
-        sandboxes.provide = self.link.provide
+        self.hooks = HookService(
+            allowed=config.allow_hooks,
+            state=self.state,
+            link=self.link,
+            presence=self._presence,
+            clock=clock,
+        )
+        sandboxes.provide = self.hooks.provide
         self.ports = PortService(
             config=config, state=self.state, drivers=drivers, kernel=kernel, holder=holder
         )
@@ -208,6 +218,18 @@ class CarrickEngine:
             ports=self.ports,
             surroundings=surroundings,
             presence=self._presence,
+        )
+        self.lending = LendingService(
+            state=self.state,
+            local=store,
+            link=self.link,
+            drivers=drivers,
+            host=self._host,
+            presence=self._presence,
+            firewall=firewall,
+            hooks=self.hooks,
+            clock=clock,
+            effects=LendingHost(f"{config.name}: lent"),
         )
         execs = ExecService(self.state, runtime, self._bus, self._tasks)
         self._health = HealthService(
@@ -348,6 +370,7 @@ class CarrickEngine:
         await self.ports.read_range()
         await self._host.refresh()
         await self.cluster.load()
+        await self.lending.load()
         await self._presence.load()
         await self.reconciler.replace_firewall()
         await self._network_service.ensure_predefined()
@@ -367,6 +390,8 @@ class CarrickEngine:
                 group.create_task(self._lifecycle.watch_exits(), name="exits"),
                 group.create_task(self._watch_drift(), name="drift"),
                 group.create_task(self._inspect_regularly(), name="inspection"),
+                group.create_task(self.hooks.run(), name="hooks"),
+                group.create_task(self.lending.run(), name="lending"),
             ]
             # Not before now: ports are held by a process of its own, which may have come after us.
             await self.reconciler.settle_ports()

@@ -76,7 +76,7 @@ class FirewallService:
                 continue
             if not self._presence.stands(network):
                 continue
-            found = self._drivers.get(network.driver).firewall_rules(network)
+            found = self._presence.rules(network)
             if found is not None:
                 rules[network.id] = found
         return rules

@@ -27,7 +27,7 @@ from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.store.contract import StaleRevision
-from ..model.delegation import is_remote_ipam
+from ..model.delegation import OWN_IPAM, is_remote_ipam
 from ..model.errors import (
     CarrickError,
     Conflict,
@@ -124,9 +124,11 @@ class NetworkService:
     async def _create_delegated(self, request: CreateNetwork, delegation: Delegation) -> tuple[Network, Plan]:
         """Create a network that a plugin has a say in; nobody else's waits for the plugin's answer."""
         self._check_name(request.name)
-        with_gateway = self._drivers.get(request.driver).capabilities.gateway
+        capabilities = self._drivers.get(request.driver).capabilities
         identifier = NetworkId(new_id())
-        pools = await delegation.request_pools(identifier, request, with_gateway=with_gateway)
+        # Of a driver without addresses none are asked for; it says itself what it takes.
+        asked = request if capabilities.addressed else replace(request, ipam_driver="default")
+        pools = await delegation.addresses.request_pools(identifier, asked, with_gateway=capabilities.gateway)
         try:
             async with self._state.lock("networks"):
                 network, plan = await self._plan(request, identifier=identifier, given_pools=pools)
@@ -139,7 +141,7 @@ class NetworkService:
                     self._names.remove_network(network.id)
                 raise
         except CarrickError:
-            await delegation.forget_network(identifier, pools or ())
+            await delegation.addresses.forget_network(identifier)
             raise
         return network, plan
 
@@ -168,6 +170,11 @@ class NetworkService:
 
     async def plan(self, request: CreateNetwork) -> Plan:
         request = await self._prepare(request)
+        if request.ipam_driver not in OWN_IPAM:
+            raise Unsupported(
+                f"a dry run would take a pool from the IPAM driver {request.ipam_driver}: only that driver "
+                "knows which it would give"
+            )
         async with self._state.lock("networks"):
             _, plan = await self._plan(request)
         return plan
@@ -452,7 +459,7 @@ class NetworkService:
             errors = await self._unmake(network)
             self._names.remove_network(network.id)
         if delegated is not None:
-            await delegated.forget_network(network.id, network.pools)
+            await delegated.addresses.forget_network(network.id)
         self._emit(network, "destroy")
         if errors:
             raise KernelRefused(

@@ -8,9 +8,10 @@ stand, and nothing here concerns them.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
-from ..domains.firewall import render_add_network, render_remove_network
-from ..drivers.contract import Sealing, Spanning
+from ..domains.firewall import NetworkRules, render_add_network, render_remove_network
+from ..drivers.contract import Lending, Sealing, Spanning
 from ..drivers.registry import DriverRegistry
 from ..host.kernel import Kernel
 from ..model.ids import NetworkId
@@ -47,6 +48,8 @@ class Presence:
         self.unwatch: Callable[[NetworkId], Awaitable[None]] = _nothing
         self.seal: Callable[[], Awaitable[None]] = _nothing_to_seal
         self.unseal: Callable[[], Awaitable[None]] = _nothing_to_seal
+        self.is_lent: Callable[[NetworkId], bool] = _is_not
+        """Tells whether a bridge of another engine here has, or is to have, blocks of a network."""
         self._standing: set[NetworkId] = set()
         self._locks: dict[NetworkId, asyncio.Lock] = {}
 
@@ -54,7 +57,17 @@ class Presence:
         """Tell whether a network is to be on this host now."""
         if network.scope is not Scope.GLOBAL:
             return True
+        if self.is_lent(network.id):
+            return True
         return any(sandbox.active for sandbox, _ in self._state.endpoints_on(network.id))
+
+    def rules(self, network: Network) -> NetworkRules | None:
+        """Return what the firewall must know of a network on this host."""
+        driver = self._drivers.get(network.driver)
+        found = driver.firewall_rules(network)
+        if found is not None and isinstance(driver, Lending):
+            return replace(found, lent=driver.lent(network, self._host.hot_view))
+        return found
 
     async def has_appeared(self, network: Network) -> bool:
         """Tell whether a network stands, once whatever is being made of it is made."""
@@ -92,10 +105,13 @@ class Presence:
     async def _appear(self, network: Network) -> None:
         await self.watch(network.id)
         try:
+            if network.enable_ipv6:
+                # Whoever created it was another node, perhaps: here nobody has needed it until now.
+                await self._host.enable_forwarding(ipv6=True)
             async with self._state.lock("networks"):
                 plan = await self.plan(network)
                 steps: list[Step] = list(plan.steps)
-                rules = self._drivers.get(network.driver).firewall_rules(network)
+                rules = self.rules(network)
                 if rules is not None:
                     steps.append(Nft(tuple(render_add_network(self._table, rules))))
                 await self._kernel.apply(steps)
@@ -151,13 +167,17 @@ class Presence:
     async def _take_down(self, network: Network) -> list[Exception]:
         steps: list[Step] = []
         driver = self._drivers.get(network.driver)
-        rules = driver.firewall_rules(network)
+        rules = self.rules(network)
         if rules is not None:
             steps.append(Nft(tuple(render_remove_network(self._table, rules))))
         async with self._state.lock("networks"):
             view = await self._host.refresh()
             steps += driver.plan_network_removal(network, tuple(self._state.networks.values()), view).steps
             return await self._kernel.remove(steps)
+
+
+def _is_not(network_id: NetworkId) -> bool:
+    return False
 
 
 async def _nothing(network_id: NetworkId) -> None:

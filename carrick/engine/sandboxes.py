@@ -18,7 +18,6 @@ from ..drivers.contract import Announcing, Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
-from ..model.containers import PortBinding
 from ..model.delegation import Wishes, is_remote_ipam
 from ..model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound, Unavailable
 from ..model.ids import EndpointId, NetworkId, SandboxId, short
@@ -36,6 +35,7 @@ from ..model.steps import (
 from .addresses import Addresses, Transaction
 from .clock import new_id
 from .delegation import Delegation
+from .delegation.wishes import plan_wishes
 from .events import EventBus
 from .host import Host
 from .names import NameService
@@ -213,11 +213,11 @@ class SandboxService:
             return None
         if self._delegation is None:
             raise NotFound(f"IPAM driver {network.ipam_driver} of network {network.name} is not known here")
-        return await self._delegation.lease(network, sandbox.id, settings, record.name)
+        return await self._delegation.addresses.lease(network, sandbox.id, settings, record.name)
 
     async def _end_leases(self, network_id: NetworkId, sandbox: Sandbox) -> None:
         if self._delegation is not None:
-            await self._delegation.end_leases(network_id, sandbox.id)
+            await self._delegation.addresses.end_leases(network_id, sandbox.id)
 
     async def _have_made(self, record: ContainerRecord, sandbox: Sandbox) -> Sandbox:
         """Have the endpoints made that others make; write and return the sandbox with what they gave.
@@ -245,28 +245,8 @@ class SandboxService:
         return sandbox
 
     def _wishes(self, record: ContainerRecord, sandbox: Sandbox, endpoint: Endpoint) -> Wishes:
-        """Return what a container asks of whoever makes an endpoint.
-
-        Its ports are asked of the first network, and of none where Carrick publishes them itself.
-        """
-        host = record.host_config
-        exposed = record.config.exposed_ports
-        ports = host.port_bindings
-        if host.publish_all_ports:
-            have = {(item.container_port, item.protocol) for item in ports}
-            named = [(int(n), p or "tcp") for n, _, p in (text.partition("/") for text in exposed)]
-            ports += tuple(PortBinding(port, proto) for port, proto in named if (port, proto) not in have)
-        is_first = endpoint.index == min(item.index for item in sandbox.endpoints)
-        if not is_first or any(self.driver_of(e)[1].capabilities.published for e in sandbox.endpoints):
-            ports = ()
-        return Wishes(
-            container_name=record.name,
-            ports=ports,
-            exposed_ports=tuple(exposed),
-            dns=host.dns,
-            dns_search=host.dns_search,
-            dns_options=host.dns_options,
-        )
+        published = any(self.driver_of(item)[1].capabilities.published for item in sandbox.endpoints)
+        return plan_wishes(record, sandbox, endpoint, publishes_itself=published)
 
     # Making it so ----------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from ..model.errors import Failed, InvalidRequest, NotFound, Unavailable
 
 _MOST_OUTPUT = 4 << 20
 _POLL_S = 0.05
-_KILL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +212,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_KILL_TIMEOUT_S):
-            await process.wait()
-    # The pipes may still be held by what left the plugin's session.
+    # `wait` waits for the pipes as well: they may be full, or held by what left the plugin's session.
     transport = getattr(process, "_transport", None)
+    for number in (0, 1, 2):
+        pipe = transport.get_pipe_transport(number) if transport is not None else None
+        if pipe is not None:
+            pipe.close()
+    await process.wait()
     if transport is not None:
         transport.close()

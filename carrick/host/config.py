@@ -35,6 +35,8 @@ class Config:
     engines find the plugin `carrick`: a path, `off`, or `auto`, which is where Docker looks if `run_dir` is
     the usual one, and else in `run_dir`. `docker_engine` is the engine's own socket, where the names of its
     containers are; `docker_scope` is what Docker is told of how far the plugin's networks reach.
+
+    `allow_hooks` lets commands that come with a cluster's networks (flannel's `extension`) run here, as root.
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -72,6 +74,7 @@ class Config:
     docker_plugin: str = "auto"
     docker_engine: Path = Path("/var/run/docker.sock")
     docker_scope: Literal["local", "global"] = "local"
+    allow_hooks: bool = False
 
     runtime: str = "runc"
     cgroup_parent: str = ""

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -70,6 +71,10 @@ class Wireguard:
     def key_file(self) -> Path:
         return self._directory / "wireguard.key"
 
+    @property
+    def _old_key_file(self) -> Path:
+        return self.key_file.with_suffix(".old")
+
     def public_key(self) -> str:
         """Return the public key in base 64, making the pair if there is none."""
         try:
@@ -91,10 +96,23 @@ class Wireguard:
 
         To lose nothing, in this order: rotate; apply the device's plan; publish the key. The device goes on
         reading what peers send in their old sessions, and keeps what it has to send itself (128 packets a
-        peer) until they know the new key, shake hands, and fetch it.
+        peer) until they know the new key, shake hands, and fetch it. What cannot be published is to be taken
+        back: `restore`; what was is the only one there is: `settle`.
         """
+        self.public_key()
+        self._old_key_file.unlink(missing_ok=True)
+        self._old_key_file.hardlink_to(self.key_file)
         self._write_key()
         return self.public_key()
+
+    def restore(self) -> None:
+        """Put the key back that there was before `rotate`, if it is still there."""
+        with suppress(FileNotFoundError):
+            self._old_key_file.replace(self.key_file)
+
+    def settle(self) -> None:
+        """Forget the key that there was before `rotate`."""
+        self._old_key_file.unlink(missing_ok=True)
 
     def _write_key(self) -> str:
         text = base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()).decode()

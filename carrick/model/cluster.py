@@ -92,7 +92,9 @@ class BlockState(enum.StrEnum):
 class Block:
     """A part of a network's pool that one node gives addresses from.
 
-    `epoch` is the owner's when it claimed; a block of an older epoch is not the owner's any more.
+    `epoch` is the owner's when it claimed; a block of an older epoch is not the owner's any more. `bridge` is
+    the owner's link that has the block where another engine gives its addresses, "" where Carrick does.
+    `data` is what the owner's hooks say to those of the others, None before they have said anything.
     """
 
     network_id: NetworkId
@@ -100,6 +102,8 @@ class Block:
     node: NodeId
     epoch: int
     state: BlockState = BlockState.PENDING
+    bridge: str = ""
+    data: str | None = None
 
     @property
     def network(self) -> IPNetwork:

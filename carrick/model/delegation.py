@@ -112,13 +112,17 @@ class DelegatedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class RemotePool:
-    """A pool that an IPAM plugin gave a network. `gateway` has the prefix length of the pool, or is ""."""
+    """A pool that an IPAM plugin gave a network.
+
+    `gateway` has the prefix length of the pool, or is "". `leased` are the addresses in it that are the
+    network's own: the gateway's, unless it came with the pool, and the auxiliary ones.
+    """
 
     pool_id: str
     pool: str
     gateway: str = ""
     sub_pool: str = ""
-    is_gateway_leased: bool = False
+    leased: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:

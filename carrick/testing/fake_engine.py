@@ -24,6 +24,7 @@ from .fake_containers import FakeContainers
 from .fake_guests import FakeGuests
 from .fake_ids import NO_FILTERS, make_id
 from .fake_images import IMAGE_ID, FakeImages
+from .fake_lending import FakeLending
 from .fake_networks import FakeNetworks
 
 
@@ -41,6 +42,7 @@ class FakeEngine:
         self.containers = FakeContainers(self)
         self.cluster = FakeCluster()
         self.guests = FakeGuests(self)
+        self.lending = FakeLending()
 
     async def close(self) -> None:
         for process in self.containers.processes.values():

@@ -84,12 +84,13 @@ class FakePlugin:
         self.behaviour: dict[str, Json] = {}
         self.implements = implements
         self.missing = set(missing)
+        self.scope = "local"
         self._capabilities = capabilities or {}
         self._kernel = kernel
         self._prefix = prefix
         self._handlers: dict[str, Callable[[Json], Json]] = {
             "Plugin.Activate": lambda _: {"Implements": list(self.implements)},
-            "NetworkDriver.GetCapabilities": lambda _: {"Scope": "local", "ConnectivityScope": "local"},
+            "NetworkDriver.GetCapabilities": lambda _: {"Scope": self.scope, "ConnectivityScope": "local"},
             "NetworkDriver.CreateNetwork": self._create_network,
             "NetworkDriver.DeleteNetwork": self._delete_network,
             "NetworkDriver.CreateEndpoint": self._create_endpoint,

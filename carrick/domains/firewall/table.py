@@ -58,7 +58,8 @@ class NetworkRules:
     `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
     are the source addresses to use instead of masquerading, or "". `across` is for a routed network that has
     parts of its subnets on other hosts. `vni` is that of its VXLAN (0: none), and `sealed_vni` that of one
-    whose packets come out of the node's WireGuard device, or are forged.
+    whose packets come out of the node's WireGuard device, or are forged. `lent` are bridges of another engine
+    that have parts of the subnets: what goes into those is that engine's to judge.
     """
 
     key: str
@@ -75,6 +76,7 @@ class NetworkRules:
     across: Across | None = None
     sealed_vni: int = 0
     vni: int = 0
+    lent: tuple[str, ...] = ()
 
     def mode(self, version: int) -> str:
         return self.mode6 if version == 6 else self.mode4
@@ -295,6 +297,11 @@ def chain_names(network: NetworkRules) -> tuple[str, str]:
     return f"into_{network.key}", f"outof_{network.key}"
 
 
+def _lent_chain(network: NetworkRules) -> str:
+    """Return the name of the chain for what goes into bridges of another engine."""
+    return f"{chain_names(network)[0]}_lent"
+
+
 def is_network_chain(name: str) -> bool:
     """Tell whether a chain of our table is one that `chain_names` gave."""
     return name.startswith(("into_", "outof_"))
@@ -309,6 +316,10 @@ def render_add_network(table: str, network: NetworkRules) -> list[str]:
         lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
     lines += [f"add rule {inet} {into} {rule}" for rule in _rules_into(network, table)]
     lines += [f"add rule {inet} {outof} {rule}" for rule in _rules_out_of(network, table)]
+    if network.lent:
+        chain = _lent_chain(network)
+        lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
+        lines += [f"add rule {inet} {chain} {rule}" for rule in _rules_into_lent(network, table)]
     lines += [f"add element {inet} {name} {{ {element} }}" for name, element in _elements(network)]
     return lines
 
@@ -321,7 +332,7 @@ def render_remove_network(table: str, network: NetworkRules) -> list[str]:
     for name, element in _elements(network):
         key = element.partition(" : ")[0]
         lines.append(f"delete element {inet} {name} {{ {key} }}")
-    for chain in chain_names(network):
+    for chain in (*chain_names(network), *((_lent_chain(network),) if network.lent else ())):
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     return lines
 
@@ -348,6 +359,14 @@ def _rules_into(network: NetworkRules, table: str) -> list[str]:
     return rules
 
 
+def _rules_into_lent(network: NetworkRules, table: str) -> list[str]:
+    """Drop what only says that it is the network's: all else is for the other engine's rules to judge."""
+    if network.across is None or network.across.plain:
+        return []
+    ways = _names((network.bridge, *network.across.names(table), *network.lent))
+    return [f"{_family(subnet)} saddr {subnet} iifname != {ways} drop" for subnet in network.subnets]
+
+
 def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
     """Back into the same bridge: routed packets and, where br_netfilter is loaded, bridged ones as well."""
     if network.inter_container:
@@ -360,15 +379,17 @@ def _rules_from_elsewhere(network: NetworkRules, table: str) -> list[str]:
     """What the network's containers on other hosts send, by the ways that lead there."""
     if network.across is None:
         return []
-    names = network.across.names(table)
-    link = "iifname != @bridges" if network.across.plain else f"iifname {_names(names)}"
-    return [f"{link} {_family(subnet)} saddr {subnet} accept" for subnet in network.subnets]
+    names = (*network.across.names(table), *network.lent)
+    links = [f"iifname {_names(names)}"] if names else []
+    if network.across.plain:
+        links = ["iifname != @bridges", *([f"iifname {_names(network.lent)}"] if network.lent else [])]
+    return [f"{link} {_family(subnet)} saddr {subnet} accept" for link in links for subnet in network.subnets]
 
 
 def _rules_out_of(network: NetworkRules, table: str) -> list[str]:
     rules: list[str] = []
     if network.across is not None:
-        ways = _names((network.bridge, *network.across.names(table)))
+        ways = _names((network.bridge, *network.across.names(table), *network.lent))
         for subnet in network.subnets:
             if not network.across.plain:
                 rules.append(f"{_family(subnet)} daddr {subnet} oifname != {ways} drop")
@@ -395,6 +416,10 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         ("into", f"{bridge} : jump {into}"),
         ("outof", f"{bridge} : jump {outof}"),
     ]
+    for name in network.lent:
+        elements += [("bridges", f'"{name}"'), ("outof", f'"{name}" : jump {outof}')]
+        elements.append(("into", f'"{name}" : jump {_lent_chain(network)}'))
+        elements += [(f"own{subnet.version}", f'{subnet} . "{name}"') for subnet in network.subnets]
     if network.vni:
         elements.append(("tunnels", str(network.vni)))
     if network.sealed_vni:

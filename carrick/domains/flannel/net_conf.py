@@ -7,11 +7,14 @@ vxlan (the code takes the obsolete udp).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
 from typing import Any
 
 from ...model.errors import InvalidRequest, Unsupported
+from ..ipam.blocks import SUBNET_LEN, SUBNET_MAX, SUBNET_MIN
+from .hooks import KEYS, OPTIONS, Hooks
 
 Prefix = IPv4Network | IPv6Network
 
@@ -78,29 +81,11 @@ class NetConf:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """Commands of flannel's `extension` backend, for `sh -c`; "" for none.
-
-    `before` runs first, and what it prints is what `added` and `removed` get on standard input, with the
-    other node's SUBNET, IPV6SUBNET, PUBLIC_IP and PUBLIC_IPV6 in their environment.
-    """
-
-    before: str = ""
-    after: str = ""
-    added: str = ""
-    removed: str = ""
-    shutdown: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class NetworkRequest:
     """The routed network that a configuration asks for. `notes` say what of it is otherwise here."""
 
     subnets: tuple[str, ...]
     options: dict[str, str]
-    hooks: Hooks | None = None
-    keepalive_s: int = 0
-    listen_port: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -227,7 +212,24 @@ def _address(key: str, text: str, version: int) -> int:
     return int(address)
 
 
-_BACKENDS = MappingProxyType({"vxlan": "vxlan", "host-gw": "direct", "wireguard": "wireguard"})
+_BACKENDS = MappingProxyType(
+    {
+        "vxlan": "vxlan",
+        "host-gw": "direct",
+        "wireguard": "wireguard",
+        "extension": "extension",
+        # It gives subnets and leads nowhere: an extension without commands.
+        "alloc": "extension",
+    }
+)
+_INSTEAD = MappingProxyType(
+    {
+        "udp": "use vxlan, which goes through the same firewalls, or wireguard",
+        "ipip": "use vxlan, with DirectRouting for nodes on one segment, or host-gw",
+        "ipsec": "use wireguard: each node has a key of its own, and no PSK is needed",
+        "tencent-vpc": "use extension, with commands that write the cloud's routes",
+    }
+)
 _VNI = "com.docker.network.driver.overlay.vxlanid_list"
 _MTU = "com.docker.network.driver.mtu"
 
@@ -236,23 +238,19 @@ def request_of(conf: NetConf) -> NetworkRequest:
     """Return the routed network for a configuration; Unsupported for a backend that is not here."""
     kind, given = conf.backend.kind, conf.backend.options
     notes: list[str] = []
-    if kind == "extension":
-        hooks = Hooks(
-            given.get("PreStartupCommand", ""),
-            given.get("PostStartupCommand", ""),
-            given.get("SubnetAddCommand", ""),
-            given.get("SubnetRemoveCommand", ""),
-            given.get("ShutdownCommand", ""),
-        )
-        # Nothing is routed but by the hooks.
-        options = {"backend": "extension"}
-    elif kind in _BACKENDS:
-        hooks = None
-        options = {"backend": _BACKENDS[kind]}
-    else:
-        raise Unsupported(
-            f"flannel's backend {kind} is not there", remedy="use vxlan, host-gw, wireguard or extension"
-        )
+    if kind not in _BACKENDS:
+        raise Unsupported(f"flannel's backend {kind} is not there", remedy=_INSTEAD[kind])
+    options = {"backend": _BACKENDS[kind]}
+    for item in fields_of(Hooks):
+        if command := given.get(KEYS[item.name], ""):
+            options[OPTIONS[item.name]] = command
+    if any(key in options for key in OPTIONS.values()):
+        notes.append("its commands run as root, on hosts whose carrickd.toml says allow_hooks = true")
+    for family in conf.families():
+        version = family.network.version
+        options[SUBNET_LEN[version]] = str(family.length)
+        options[SUBNET_MIN[version]] = str(family.first.network_address)
+        options[SUBNET_MAX[version]] = str(family.last.network_address)
     if given.get("DirectRouting"):
         options["cross-subnet"] = "true"
     if "VNI" in given:
@@ -266,15 +264,15 @@ def request_of(conf: NetConf) -> NetworkRequest:
             notes.append(f"{key} is not used: where everything is, is known")
     if "PSK" in given:
         notes.append("PSK is not used: each node has a key of its own")
-    for family in conf.families():
-        notes.append(
-            f"nodes get blocks of {family.network} as they need them, not one /{family.length} each for good"
-        )
+    for key in ("ListenPort", "ListenPortV6", "PersistentKeepaliveInterval"):
+        if given.get(key):
+            notes.append(f"{key} is not used: WireGuard is the node's, for all its networks")
+    if "MacPrefix" in given:
+        notes.append("MacPrefix is not used: MAC addresses follow from the nodes' identities")
+    if conf.nftables:
+        notes.append("EnableNFTables is not used: it is nftables here")
     return NetworkRequest(
         tuple(str(family.network) for family in conf.families()),
         options,
-        hooks,
-        int(given.get("PersistentKeepaliveInterval", 0)),
-        int(given.get("ListenPort", 0)),
         tuple(notes),
     )

@@ -1,8 +1,10 @@
 """flannel's `subnet.env`: what tools and people read to learn of this node's part of a network."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
+from types import MappingProxyType
 
 from ...model.errors import InvalidRequest
 from ...model.networks import IPNetwork
@@ -75,3 +77,21 @@ def docker_options(env: SubnetEnv) -> tuple[str, ...]:
     # Only one of the two may: Docker's would hide containers from each other across hosts.
     options += [f"--ip-masq={str(not env.masquerades).lower()}", f"--mtu={env.mtu}"]
     return tuple(options)
+
+
+_NAMES = MappingProxyType(
+    {
+        "--bip": "BIP",
+        "--ipv6": "IPV6",
+        "--fixed-cidr-v6": "FIXED_CIDR_V6",
+        "--ip-masq": "IPMASQ",
+        "--mtu": "MTU",
+    }
+)
+
+
+def render_docker_env(options: Iterable[str]) -> str:
+    """Return Docker's options as `mk-docker-opts.sh` writes them, for a unit's `EnvironmentFile=`."""
+    given = list(options)
+    lines = [f'DOCKER_OPT_{_NAMES[text.partition("=")[0]]}="{text}"' for text in given]
+    return "\n".join([*lines, f'DOCKER_OPTS=" {" ".join(given)} "']) + "\n"

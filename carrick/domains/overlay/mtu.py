@@ -14,6 +14,8 @@ from ...model.errors import InvalidRequest
 OVERHEAD: Mapping[str, Mapping[int, int]] = MappingProxyType(
     {
         "direct": MappingProxyType({4: 0, 6: 0}),
+        # What hooks put around a packet, only those who wrote them know: they set the network's MTU.
+        "extension": MappingProxyType({4: 0, 6: 0}),
         "vxlan": MappingProxyType({4: 50, 6: 70}),
         "wireguard": MappingProxyType({4: 60, 6: 80}),
     }

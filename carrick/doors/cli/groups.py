@@ -6,6 +6,12 @@ from carrick.doors.cli.command import Group
 CLUSTER = Group("cluster", "Manage the cluster that this host is in", registry.CLUSTER)
 CNI = Group("cni", "Let Podman, containerd and Kubernetes use Carrick's networks", registry.CNI)
 CONTAINER = Group("container", "Manage containers", registry.CONTAINER, aliases=registry.CONTAINER_ALIASES)
+FLANNEL = Group(
+    "flannel",
+    "Give other engines their part of a network, as flannel does",
+    registry.FLANNEL,
+    aliases=registry.FLANNEL_ALIASES,
+)
 GUEST = Group("guest", "See containers of other engines", registry.GUEST, aliases=registry.GUEST_ALIASES)
 IMAGE = Group("image", "Manage images", registry.IMAGE, aliases=registry.IMAGE_ALIASES)
 LAB = Group("lab", "Run several hosts on this machine, to try and to test", registry.LAB)

@@ -123,6 +123,15 @@ LAB_ETCD = {
     "stop": f"{_LAB}:ETCD_STOP",
 }
 
+_FLANNEL = "commands.flannel"
+FLANNEL = {
+    "env": f"{_FLANNEL}:ENV",
+    "import": f"{_FLANNEL}:IMPORT",
+    "ls": f"{_FLANNEL}:LS",
+    "release": f"{_FLANNEL}:RELEASE",
+}
+FLANNEL_ALIASES = {"list": "ls"}
+
 PORT = {
     "add": "commands.port:ADD",
     "rm": "commands.port:RM",
@@ -152,6 +161,7 @@ ROOT = {
     "container": "groups:CONTAINER",
     "doctor": "commands.doctor:DOCTOR",
     "events": SYSTEM["events"],
+    "flannel": "groups:FLANNEL",
     "gc": "commands.guests:GC",
     "guest": "groups:GUEST",
     "image": "groups:IMAGE",

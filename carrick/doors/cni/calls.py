@@ -15,7 +15,7 @@ import msgspec
 from ...engine.contract import Guests, Networks
 from ...engine.values import GuestView, NetworkView
 from ...host.cni import CniRunner
-from ...model.errors import CarrickError, Conflict, InvalidRequest, NotFound
+from ...model.errors import CarrickError, Conflict, InvalidRequest, NotFound, Unavailable
 from ...model.networks import Network
 from .config import parse_config, version_of
 from .errors import CniError, Code, error_of
@@ -38,6 +38,7 @@ from .versions import CURRENT, SUPPORTED
 from .wire import NetConf
 
 _log = logging.getLogger(__name__)
+_TRIES, _TRY_EVERY_S = 200, 0.05
 
 
 class Backend(Protocol):
@@ -199,17 +200,25 @@ class CniCalls:
                 '"create": {"driver": "bridge"}',
             )
         async with self._creating:
-            try:
-                if (view := await self._existing(config)) is None:
+            if (view := await self._existing(config)) is None:
+                try:
                     await self._networks.create(request)
-            except Conflict:
-                # Somebody else was faster, on another host perhaps.
-                if await self._existing(config) is None:
-                    raise
-            view = view or await self._existing(config)
+                except Conflict as error:
+                    view = await self._others_network(config, error)
+                else:
+                    view = await self._existing(config)
         if view is None:
-            raise NotFound(f"network {request.name} was removed while it was created")
+            raise Unavailable(f"network {request.name} was removed while it was created")
         return view.network
+
+    async def _others_network(self, config: NetConf, conflict: Conflict) -> NetworkView:
+        """Return the network that somebody else was faster to create: on another host, and then it may take
+        a moment until it is known here."""
+        for _ in range(_TRIES):
+            if (view := await self._existing(config)) is not None:
+                return view
+            await asyncio.sleep(_TRY_EVERY_S)
+        raise conflict
 
     async def _existing(self, config: NetConf) -> NetworkView | None:
         """Return the network of exactly that name or id; a prefix of an id is no name."""

@@ -8,11 +8,16 @@ import msgspec
 from .errors import CniError, Code
 from .request import Command
 from .versions import check_version
-from .wire import CAPABILITIES, KNOWN_FIELDS, Ipam, NetConf
+from .wire import CAPABILITIES, KNOWN_FIELDS, Ipam, NetConf, PortMapping, Range, Rates, RuntimeDns
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*", re.ASCII)
 _REMOVING = frozenset({Command.DEL, Command.GC})
 _ATTACHMENTS = frozenset({"cni.dev/valid-attachments", "cni.dev/attachments"})
+_RUNTIME_NAMES = {
+    name.lower(): name
+    for kind in (PortMapping, Rates, Range, RuntimeDns)
+    for name in kind.__struct_encode_fields__
+}
 
 
 def parse_config(data: bytes, command: Command) -> NetConf:
@@ -84,7 +89,21 @@ def _check_fields(document: dict[str, Any]) -> None:
         )
 
 
+def _as_specified(value: Any) -> Any:
+    """Return what a runtime added with its fields' names as they should be.
+
+    containerd writes `HostPort`: the reference plugins, being Go, read names in any case.
+    """
+    if isinstance(value, list):
+        return [_as_specified(item) for item in value]
+    if isinstance(value, dict):
+        return {_RUNTIME_NAMES.get(key.lower(), key): _as_specified(item) for key, item in value.items()}
+    return value
+
+
 def _convert(document: dict[str, Any]) -> NetConf:
+    if "runtimeConfig" in document:
+        document = {**document, "runtimeConfig": _as_specified(document["runtimeConfig"])}
     try:
         return msgspec.convert(document, NetConf)
     except msgspec.ValidationError as error:

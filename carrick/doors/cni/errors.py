@@ -73,6 +73,9 @@ def error_of(error: Exception) -> CniError:
     if isinstance(error, CniError):
         return error
     if isinstance(error, CarrickError):
+        if isinstance(error, Failed) and isinstance(error.__cause__, Unavailable):
+            # For Docker's clients a full pool is a plain failure; a runtime may try again.
+            return CniError(Code.TRY_AGAIN_LATER, error.message, error.remedy or "")
         code = next((code for kind, code in _CODES if isinstance(error, kind)), Code.INTERNAL)
         return CniError(code, error.message, error.remedy or "")
     _log.error("a CNI call failed", exc_info=error)

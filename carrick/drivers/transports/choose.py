@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ...domains.flannel.hooks import OPTIONS, hooks_of
 from ...model.cluster import NodeRecord
 from ...model.errors import InvalidRequest
 from ...model.networks import Network
 from .contract import Transport
 from .direct import Direct
+from .extension import Extension
 from .vxlan import Vxlan
 from .wireguard import Wireguard
 
@@ -17,7 +19,7 @@ CROSS_SUBNET = "cross-subnet"
 DEFAULT = "vxlan"
 
 TRANSPORTS: Mapping[str, Transport] = MappingProxyType(
-    {transport.name: transport for transport in (Vxlan(), Direct(), Wireguard())}
+    {transport.name: transport for transport in (Vxlan(), Direct(), Wireguard(), Extension())}
 )
 """By name. They have no state."""
 
@@ -52,6 +54,16 @@ def parse_choice(network: Network) -> Choice:
         raise InvalidRequest(
             f"{CROSS_SUBNET} and backend={name} exclude each other: on a shared segment it would not encrypt",
             remedy=f"leave {CROSS_SUBNET} away",
+        )
+    if text in _YES and backend is TRANSPORTS["extension"]:
+        raise InvalidRequest(
+            f"{CROSS_SUBNET} and backend={name} exclude each other: the hooks lead to every node",
+            remedy=f"leave {CROSS_SUBNET} away",
+        )
+    if backend is not TRANSPORTS["extension"] and hooks_of(network):
+        raise InvalidRequest(
+            f"network {network.name} has hooks, which run for backend=extension, and not for {name}",
+            remedy=f"leave the options {', '.join(OPTIONS.values())} away, or use backend=extension",
         )
     return Choice(backend, text in _YES)
 

@@ -10,12 +10,19 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
-from ...domains.ipam import Address, Pool, PoolId
-from ...domains.ipam.blocks import OwnBlocks, block_of, blocks_to_return, choose_block, sort_own
+from ...domains.ipam import Address, Pool, PoolId, Prefix
+from ...domains.ipam.blocks import (
+    OwnBlocks,
+    block_of,
+    blocks_to_return,
+    choose_block,
+    division_of,
+    sort_own,
+)
 from ...domains.ipam.errors import AddressInUse, PoolFull
 from ...host.store.contract import ABSENT, StaleRevision
 from ...model.cluster import Block, BlockState
-from ...model.errors import CarrickError, NotFound, Unavailable
+from ...model.errors import CarrickError, InvalidRequest, NotFound, Unavailable
 from ...model.ids import NetworkId
 from ...model.networks import Network
 from ..clock import Clock
@@ -61,6 +68,8 @@ class BlockService:
         self._random = choose or random.Random()
         self._empty_since: dict[tuple[NetworkId, str], float] = {}
         self._leaving: set[str] = set()
+        self.data: dict[NetworkId, str] = {}
+        """What new blocks of a network say to the hooks of other nodes."""
         # Ours among the many of the mirror, by key; filled when it is first asked for.
         self._mine: dict[str, Block] | None = None
         mirror.listen(self._look)
@@ -86,11 +95,20 @@ class BlockService:
         """Return all blocks of a network, whoever's they are."""
         return [block for block in self._mirror.blocks.values() if block.network_id == network_id]
 
-    async def claim(self, network: Network, version: int, address: Address | None = None) -> None:
+    async def claim(
+        self,
+        network: Network,
+        version: int,
+        address: Address | None = None,
+        *,
+        bridge: str = "",
+        preferred: Prefix | None = None,
+    ) -> None:
         """Take one more block of a network, or the one that holds `address`.
 
-        Raises PoolFull, AddressInUse if somebody else has the address's block, Unavailable while the
-        store cannot be asked.
+        With `bridge` it is lent to that link: no address of it is given here. `preferred` is taken if nobody
+        has it. Raises PoolFull, AddressInUse if somebody else has the address's block, InvalidRequest if
+        nobody may, Unavailable while the store cannot be asked.
         """
         config = network.pool(version)
         if config is None:
@@ -100,24 +118,40 @@ class BlockService:
                 "this node is draining: it takes no new addresses", remedy="carrick node activate NODE"
             )
         pool = Pool.of(PoolId(""), config, label=f"{network.name} ({network.id})")
+        division = division_of(network, version)
         for number in range(_TRIES):
             blocks = self.on_network(network.id)
             if address is not None:
-                prefix = block_of(pool, address)
+                prefix = block_of(pool, address, division)
+                if division is not None and not division.allows(prefix):
+                    raise InvalidRequest(
+                        f"{address} is in none of the blocks that network {network.name} gives to nodes"
+                    )
                 holder = next((item for item in blocks if item.network == prefix), None)
                 if holder is not None:
                     if self._is_mine(holder):
-                        return
+                        if not holder.bridge:
+                            return
+                        raise AddressInUse(address, f"in block {prefix}, which bridge {holder.bridge} has")
                     record = self._mirror.nodes.get(holder.node)
                     name = record.name if record else holder.node
                     raise AddressInUse(address, f"in block {prefix} of node {name}")
+            elif preferred is not None and preferred not in [item.network for item in blocks]:
+                prefix, preferred = preferred, None
             else:
                 seed = f"{self._membership.node} {network.id} {number}"
-                chosen = choose_block(pool, [item.network for item in blocks], seed)
+                chosen = choose_block(pool, [item.network for item in blocks], seed, division)
                 if chosen is None:
                     raise PoolFull(version, pool.label)
                 prefix = chosen
-            block = Block(network.id, str(prefix), self._membership.node, self._membership.epoch)
+            block = Block(
+                network.id,
+                str(prefix),
+                self._membership.node,
+                self._membership.epoch,
+                bridge=bridge,
+                data=self.data.get(network.id),
+            )
             try:
                 await self._take(block, network)
                 return
@@ -164,6 +198,20 @@ class BlockService:
             and block.epoch == self._membership.epoch
             and block.state is BlockState.CONFIRMED
         )
+
+    async def say(self, network_id: NetworkId, data: str) -> None:
+        """Have our blocks of a network say this to the hooks of other nodes, those to come too."""
+        self.data[network_id] = data
+        for block in [item for version in (4, 6) for item in self.own(network_id, version).usable]:
+            if block.data != data:
+                revision = await self._records.store.commit(
+                    [self._records.blocks.putting(block.key, replace(block, data=data))],
+                    [
+                        self._records.blocks.expecting(block.key, self._mirror.blocks.revision_of(block.key)),
+                        self._membership.condition(),
+                    ],
+                )
+                await self._mirror.blocks.wait_for_revision(block.key, revision)
 
     async def reclaim(self, wanted: Mapping[str, Block]) -> list[Block]:
         """Take blocks again that were ours in an epoch before; return those that somebody else has now."""
@@ -220,6 +268,8 @@ class BlockService:
     async def _give_back(self, network_id: NetworkId, own: OwnBlocks, now: float) -> None:
         used = self._in_use(network_id)
         for block in own.usable:
+            if block.bridge:
+                continue
             place = (network_id, block.prefix)
             if used.get(block.prefix):
                 self._empty_since.pop(place, None)
@@ -231,7 +281,7 @@ class BlockService:
             await self.release(block)
 
     async def release(self, block: Block) -> None:
-        """Give a block back, unless it has come into use meanwhile.
+        """Give a block back, unless it has come into use meanwhile; one that is lent in any case.
 
         It is taken from whoever allocates first: an address given in between would be given by the next
         owner too.

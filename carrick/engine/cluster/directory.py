@@ -35,7 +35,7 @@ class NetworkDirectory:
 
     async def _put_back(self, network: Network) -> None:
         """Write a network again without waiting for it to be taken over: it is the worker who asks."""
-        await self._write(network, None)
+        await self._write(network, None, again=True)
 
     async def network_index(self) -> Condition:
         """Return what creating a network depends on: that no other has been created since now."""
@@ -73,7 +73,8 @@ class NetworkDirectory:
         await runtime.mirror.networks.wait_for_revision(network.id, revision)
         await self._link.settled()
 
-    async def _write(self, network: Network, index: Condition | None) -> int:
+    async def _write(self, network: Network, index: Condition | None, *, again: bool = False) -> int:
+        """Write a network and what it takes; with `again` its name and VNI may be its own already."""
         runtime = self._link.require()
         name, vni = f"network-names/{network.name}", f"vnis/{network.options.get(VNI, '')}"
         changes: list[Change] = [
@@ -81,10 +82,15 @@ class NetworkDirectory:
             Put(name, network.id.encode()),
             Put("network-index", network.id.encode()),
         ]
-        conditions = [runtime.membership.condition(), Condition(name, ABSENT)]
+        taken = [name]
         if VNI in network.options:
             changes.append(Put(vni, network.id.encode()))
-            conditions.append(Condition(vni, ABSENT))
+            taken.append(vni)
+        conditions = [runtime.membership.condition()]
+        for key in taken:
+            entry = await runtime.store.get(key) if again else None
+            is_own = entry is not None and entry.value == network.id.encode()
+            conditions.append(Condition(key, entry.revision if entry is not None and is_own else ABSENT))
         conditions += [index] if index is not None else []
         try:
             revision = await runtime.store.commit(changes, conditions)
@@ -149,6 +155,17 @@ class NetworkDirectory:
         ]
 
     async def _check_unused(self, network: Network) -> None:
+        runtime = self._link.require()
+        lent = [block for block in runtime.blocks.on_network(network.id) if block.bridge]
+        if lent:
+            nodes = {key: node.name for key, node in runtime.mirror.nodes.live().items()}
+            where = ", ".join(
+                f"{block.bridge} of node {nodes.get(block.node, block.node)}" for block in lent[:10]
+            )
+            raise Denied(
+                f"error while removing network: network {network.name} has blocks that are lent ({where})",
+                remedy=f"on each of them: carrick flannel release {network.name}",
+            )
         listing = await self._link.require().records.endpoints_on(network.id).list()
         if listing.values:
             names = ", ".join(

@@ -7,6 +7,7 @@ comes while it works is the next batch.
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -46,6 +47,8 @@ _BEGIN_AGAIN_S = 5.0
 _OWNERS_S = 2.0
 """How soon those who own addresses of a network are sent what nobody knows: needed once one is cut off."""
 _RECALL_S = 0.5
+_KEY_LOOK_S = 30.0
+_PUBLISH_S = 15.0
 _REST_S = 60.0
 """How long a network's endpoints are watched here after the last of ours."""
 _FIRST_LOOK_S = 3.0
@@ -103,6 +106,7 @@ class ClusterLink:
         self._nodes_changed = False
         self._owners_changed: set[NetworkId] = set()
         self._replanned: set[NetworkId] = set()
+        self._random = random.Random()
         self._resting: dict[NetworkId, float] = {}
         self.put_back: Callable[[Network], Awaitable[None]] = _cannot_put_back
         """Writes a network that is used here and gone from the cluster; the directory sets it."""
@@ -255,6 +259,48 @@ class ClusterLink:
                 found[said.key] = said
         return found
 
+    async def rotate_key(self) -> str:
+        """Put a new WireGuard key in the old one's place; return the public one once the cluster has it.
+
+        Unavailable, with the old key as before, if the cluster's store cannot be told.
+        """
+        runtime, settings = self.require(), self.settings
+        assert settings is not None
+        nodes = runtime.mirror.nodes
+        # While the store is away nobody could learn it. Whether it is there is asked first.
+        runtime.membership.condition()
+        await runtime.records.nodes.get(settings.node)
+
+        def is_known(key: str) -> bool:
+            seen = nodes.get(settings.node)
+            return seen is not None and seen.wireguard_key == key
+
+        async def publish(key: str) -> None:
+            runtime.membership.notice()
+            try:
+                async with asyncio.timeout(_PUBLISH_S):
+                    await nodes.wait_for(lambda: is_known(key))
+            except TimeoutError:
+                raise Unavailable(
+                    runtime.mirror.problem
+                    or "the cluster's store did not take the new WireGuard key in time",
+                    remedy="try again when it answers",
+                ) from None
+
+        try:
+            return await self.seal.rotate(self._follow_nodes, publish)
+        finally:
+            runtime.membership.notice()
+
+    async def _rotate_keys(self) -> None:
+        while True:
+            await self._clock.sleep(self._random.uniform(0.2, 1.0) * _KEY_LOOK_S)
+            if self.seal.is_due and self.runtime is not None and not self.runtime.mirror.problem:
+                try:
+                    await self.rotate_key()
+                except CarrickError as error:
+                    _log.warning("this node's WireGuard key stays for now: %s", error)
+
     def notice(self) -> None:
         """Something about our endpoints changed."""
         if self.runtime is not None:
@@ -359,6 +405,14 @@ class ClusterLink:
                 self._owners_changed.clear()
                 self._idle.clear()
                 self._work.set()
+
+    def stands(self, network: Network) -> bool:
+        """Tell whether a network is to be on this host now: containers are on it, or it is lent."""
+        return self._presence.stands(network)
+
+    def is_lent(self, network: Network) -> bool:
+        """Tell whether a bridge of another engine here has a part of a network."""
+        return self._presence.is_lent(network.id)
 
     def ways(self) -> dict[NodeId, list[tuple[Network, Way]]]:
         """Return how packets get to each other node, network by network that stands here."""
@@ -601,6 +655,7 @@ class ClusterLink:
                     group.create_task(self._drop_rested(), name="cluster rest")
                     group.create_task(self._follow_owners(), name="cluster owners")
                     group.create_task(self._settle(), name="cluster settles")
+                    group.create_task(self._rotate_keys(), name="cluster keys")
                     group.create_task(self.paths.run(), name="cluster paths")
             except* Exception:
                 _log.exception("the cluster part failed; it begins again in %g s", _BEGIN_AGAIN_S)

@@ -70,6 +70,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._lease: LeaseId | None = None
         self._sign_is_due = False
+        self._was_lost = False
 
     @property
     def is_member(self) -> bool:
@@ -177,6 +178,7 @@ class Membership:
             except NotFound:
                 _log.warning("this node was missed by its cluster for more than %g s", self._ttl_s)
                 self._lease = None
+                self._was_lost = True
         await self._verify()
         self._lease = await self._records.store.grant(self._ttl_s)
         # A sign from a life before is overwritten: its lease would take it away under us. Who begins its
@@ -191,6 +193,7 @@ class Membership:
         except Unavailable:
             self.revision = ABSENT
             self._joined.clear()
+            self._was_lost = True
             raise
 
     async def _put_sign(self) -> None:
@@ -227,7 +230,7 @@ class Membership:
         )
 
     async def _keep_record(self) -> None:
-        if self._shows_as_written() and self._random.random() >= _LOOK_SHARE:
+        if not self._was_lost and self._shows_as_written() and self._random.random() >= _LOOK_SHARE:
             # Thousands of nodes need not read every ten seconds what they are told when it changes.
             return
         found = await self._read_record()
@@ -253,6 +256,10 @@ class Membership:
         else:
             self.revision = await self._records.nodes.put(self.node, wanted, expecting=found.revision)
         self._joined.set()
+        if self._was_lost:
+            # What the store holds of us since it is our cluster's again, nobody knows.
+            self._was_lost = False
+            self._on_new_epoch()
 
     async def _read_record(self) -> Versioned[NodeRecord] | None:
         """Return our record. One that nobody can read is ours to write anew, as we knew it last."""

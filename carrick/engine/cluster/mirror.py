@@ -68,7 +68,9 @@ class Mirror:
     @property
     def problem(self) -> str:
         """Return why the store cannot be reached now, "" if it can."""
-        return self._unheard or next(iter(self._away.values()), "")
+        # A store that knows by itself knows first.
+        outage: str = getattr(self.records.store, "outage", "")
+        return self._unheard or next(iter(self._away.values()), "") or outage
 
     @property
     def broken(self) -> list[str]:

@@ -43,7 +43,11 @@ class Ownership:
         self._random = choose or random.Random()
         self._changed = asyncio.Event()
         self._done = asyncio.Event()
-        self._done.set()
+        if any(block.epoch != membership.epoch for block in kept().values()):
+            # An earlier life ended between its new epoch and taking its blocks again.
+            self._changed.set()
+        else:
+            self._done.set()
 
     @property
     def is_settled(self) -> bool:

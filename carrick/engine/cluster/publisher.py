@@ -126,7 +126,8 @@ class Publisher:
         return [
             self._records.networks.putting(network_id, network)
             for network_id in sorted(networks)
-            if (network := known.get(network_id)) is not None
+            # One that cannot be read may be a newer version's, and says more than we know.
+            if (network := known.get(network_id)) is not None and network_id not in known.broken
         ]
 
     async def _read_own(self) -> dict[str, RemoteEndpoint]:

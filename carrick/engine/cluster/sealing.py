@@ -6,14 +6,16 @@ they can send anything. Without the packages there is no key, and networks that 
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ...model.errors import CarrickError
+from ...model.errors import CarrickError, Unsupported
 from ...model.steps import WireguardDevice
 from ..tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
+KEY_LASTS_S = 30 * 86400.0
 
 
 class Seal(Protocol):
@@ -26,14 +28,26 @@ class Seal(Protocol):
     async def view(self) -> WireguardDevice | None: ...
     async def keep(self, on_restart: Callable[[], Awaitable[object]]) -> None: ...
     async def remove(self) -> list[Exception]: ...
+    def key_age_s(self) -> float: ...
+    def rotate(self) -> str: ...
+    def restore(self) -> None: ...
+    def settle(self) -> None: ...
 
 
 class SealService:
-    """`make` builds the seal; it is asked only on a host that is in a cluster, for what it imports."""
+    """`make` builds the seal; it is asked only on a host that is in a cluster, for what it imports.
 
-    def __init__(self, make: Callable[[], Seal] | None, tasks: TaskOwner) -> None:
+    `key_lasts_s` is how old a key gets, 0 for as old as the node; a tenth more or less, so that nodes that
+    came together do not change theirs together.
+    """
+
+    def __init__(
+        self, make: Callable[[], Seal] | None, tasks: TaskOwner, *, key_lasts_s: float = KEY_LASTS_S
+    ) -> None:
         self._make = make
         self._tasks = tasks
+        self._key_lasts_s = key_lasts_s
+        self._rotating = asyncio.Lock()
         self._seal: Seal | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -69,6 +83,46 @@ class SealService:
             await self.look()
             if self._keeping is None:
                 self._keeping = self._tasks.start(self._seal.keep(self._restarted), "wireguard")
+
+    # The key ---------------------------------------------------------------------------------
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the key is so old that another has to take its place."""
+        if self._seal is None or self.device is None or not self._key_lasts_s:
+            return False
+        share = random.Random(self.device.public_key).uniform(0.9, 1.1)
+        return self._seal.key_age_s() > share * self._key_lasts_s
+
+    async def rotate(
+        self, take: Callable[[], Awaitable[object]], publish: Callable[[str], Awaitable[object]]
+    ) -> str:
+        """Put a new key in the old one's place and return the public one.
+
+        `take` has the device take the key that there is; `publish` returns once the cluster knows it. If that
+        raises CarrickError, the old one is put back: a key that nobody knows opens nothing. Unsupported where
+        there is none.
+        """
+        async with self._rotating:
+            if self._seal is None:
+                raise Unsupported(
+                    "this node has no WireGuard key",
+                    remedy="apt-get install --no-install-recommends wireguard-go wireguard-tools",
+                )
+            key = self._seal.rotate()
+            try:
+                # In this order: what peers send by the new key can be read the moment that they know it.
+                await self.look()
+                await take()
+                await publish(key)
+            except CarrickError:
+                self._seal.restore()
+                await self.look()
+                await take()
+                raise
+            self._seal.settle()
+            _log.info("this node's WireGuard key is another one now: %s", key)
+            return key
 
     async def _restarted(self) -> None:
         await self.look()

@@ -201,6 +201,25 @@ class ClusterService:
                 remedy="leave it first: carrick leave",
             )
 
+    async def recover(self) -> int:
+        """Write the cluster again to a store that has lost it; return how many records that were."""
+        from .recovery import recover
+
+        async with self._changing:
+            runtime, settings = self._link.require(), self._link.settings
+            assert settings is not None
+            return await recover(
+                runtime.records,
+                runtime.mirror,
+                settings,
+                self._clock.now_ns(),
+                has_authority=self.joining.has_authority,
+            )
+
+    async def rotate_key(self) -> str:
+        """Put a new WireGuard key in this node's old one's place; return the public one."""
+        return await self._link.rotate_key()
+
     async def leave(self, *, force: bool = False) -> None:
         async with self._changing:
             runtime = self._link.require()
@@ -216,6 +235,12 @@ class ClusterService:
                 raise Conflict(
                     f"containers here are on the cluster's networks: {', '.join(sorted(used))}",
                     remedy="stop them, or disconnect them: carrick network disconnect",
+                )
+            lent = [network.name for network in self._state.networks.values() if self._link.is_lent(network)]
+            if lent:
+                raise Conflict(
+                    f"bridges of other engines here have blocks of networks: {', '.join(sorted(lent))}",
+                    remedy="give them back: carrick flannel release NETWORK",
                 )
             others = [node for node in runtime.mirror.nodes.live() if node != settings.node]
             if settings.own_etcd and others and not force:

@@ -15,7 +15,7 @@ from ...domains.cni import (
 from ...domains.cni.result import TRY_AGAIN_LATER
 from ...host.cni import CniRunner
 from ...model.delegation import EndpointCall, Made
-from ...model.errors import CarrickError, Failed, Unavailable
+from ...model.errors import CarrickError, Failed, NotFound, Unavailable
 from ...model.networks import Network
 
 _log = logging.getLogger(__name__)
@@ -82,14 +82,18 @@ class CniDelegate:
     async def _run(self, invocation: Invocation, call: EndpointCall) -> str:
         """Run one plugin; return what it printed. Its refusal is raised, in its own words."""
         command = invocation.command.lower()
-        answer = await self._runner.run(
-            invocation.type,
-            call.path,
-            invocation.environment,
-            invocation.stdin,
-            attachment=f"{call.sandbox_id} {call.interface}",
-            timeout_s=call.timeout_s,
-        )
+        try:
+            answer = await self._runner.run(
+                invocation.type,
+                call.path,
+                invocation.environment,
+                invocation.stdin,
+                attachment=f"{call.sandbox_id} {call.interface}",
+                timeout_s=call.timeout_s,
+            )
+        except NotFound as error:
+            # It was there when the network was created; the container that is to start is not missing.
+            raise Failed(error.message, remedy=error.remedy) from error
         if answer.errors:
             _log.debug('plugin type="%s" (%s): %s', invocation.type, command, answer.errors)
         if answer.code == 0:

@@ -5,7 +5,7 @@ The order and the options are libnetwork's (`network.ipamAllocateVersion`, `endp
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -14,7 +14,7 @@ from typing import Any
 from ...host.plugins import Plugins, Refused
 from ...host.plugins.contract import IPAM_DRIVER
 from ...model.delegation import DelegatedNetwork, RemoteLease, RemotePool
-from ...model.errors import CarrickError, Failed, NotFound, Unsupported
+from ...model.errors import Failed, NotFound, Unsupported
 from ...model.ids import NetworkId, SandboxId
 from ...model.networks import EndpointSettings, PoolConfig
 from ..values import CreateNetwork
@@ -31,6 +31,10 @@ _NAME = _PREFIX + "endpoint.name"
 class IpamCapabilities:
     requires_mac: bool = False
     requires_replay: bool = False
+
+
+Keep = Callable[[DelegatedNetwork], Awaitable[None]]
+"""Writes down what a plugin has given a network so far."""
 
 
 class RemoteIpam:
@@ -57,9 +61,9 @@ class RemoteIpam:
     # Pools -----------------------------------------------------------------------------------
 
     async def request_pools(
-        self, identifier: NetworkId, request: CreateNetwork, *, with_gateway: bool
-    ) -> tuple[DelegatedNetwork, tuple[PoolConfig, ...]]:
-        """Ask for the pools of a new network, all of them or none; return them for both kinds of record."""
+        self, identifier: NetworkId, request: CreateNetwork, *, with_gateway: bool, keep: Keep
+    ) -> tuple[PoolConfig, ...]:
+        """Ask for the pools of a new network. `keep` is given the record each time there is more in it."""
         name = request.ipam_driver
         await self.capabilities(name)
         spaces = await self._call(name, "GetDefaultAddressSpaces", {})
@@ -67,103 +71,73 @@ class RemoteIpam:
             identifier, request.name, name, str(spaces.get("LocalDefaultAddressSpace") or "")
         )
         configs: list[PoolConfig] = []
-        try:
-            for wanted, version in _wanted(request):
-                record, config = await self._request_pool(record, request, wanted, version, with_gateway)
-                configs.append(config)
-        except CarrickError:
-            await self.release_pools(record, configs)
-            raise
-        return record, tuple(configs)
+        for wanted, version in _wanted(request):
+            pool, data = await self._request_pool(
+                record, wanted.subnet, wanted.ip_range, request.ipam_options, version
+            )
+            await keep(replace(record, pools=(*record.pools, pool)))
+            gateway = str(data.get(GATEWAY) or "")
+            if gateway:
+                pool = replace(pool, gateway=_with_length(gateway, pool))
+            if with_gateway and (wanted.gateway or not gateway):
+                found = await self._request(name, pool, wanted.gateway, {_ADDRESS_TYPE: GATEWAY})
+                pool = replace(pool, gateway=found, leased=(found.partition("/")[0],))
+                await keep(replace(record, pools=(*record.pools, pool)))
+            for address in wanted.aux_addresses.values():
+                found = await self._request(name, pool, address, {})
+                pool = replace(pool, leased=(*pool.leased, found.partition("/")[0]))
+                await keep(replace(record, pools=(*record.pools, pool)))
+            record = replace(record, pools=(*record.pools, pool))
+            configs.append(
+                PoolConfig(
+                    pool.pool, wanted.ip_range, pool.gateway.partition("/")[0], dict(wanted.aux_addresses)
+                )
+            )
+        return tuple(configs)
 
     async def _request_pool(
-        self,
-        record: DelegatedNetwork,
-        request: CreateNetwork,
-        wanted: PoolConfig,
-        version: int,
-        with_gateway: bool,
-    ) -> tuple[DelegatedNetwork, PoolConfig]:
+        self, record: DelegatedNetwork, subnet: str, ip_range: str, options: Mapping[str, str], version: int
+    ) -> tuple[RemotePool, Mapping[str, Any]]:
+        """Ask for one pool; return it with what else the plugin says of it."""
         answer = await self._call(
             record.ipam,
             "RequestPool",
             {
                 "AddressSpace": record.address_space,
-                "Pool": wanted.subnet,
-                "SubPool": wanted.ip_range,
-                "Options": request.ipam_options,
+                "Pool": subnet,
+                "SubPool": ip_range,
+                "Options": dict(options),
                 "V6": version == 6,
             },
         )
-        pool_id = str(answer.get("PoolID") or "")
         try:
-            subnet = ip_network(str(answer.get("Pool") or ""), strict=False)
+            pool = str(ip_network(str(answer.get("Pool") or ""), strict=False))
         except ValueError as error:
             raise Refused(f"remote: the pool of IPAM driver {record.ipam} is none: {error}") from None
-        pool = RemotePool(pool_id, str(subnet), sub_pool=wanted.ip_range)
-        # Kept from here on, so that what goes wrong next gives it back.
-        record = replace(record, pools=(*record.pools, pool))
-        try:
-            pool = await self._complete_pool(
-                record.ipam, pool, answer.get("Data") or {}, wanted, with_gateway
-            )
-        except CarrickError:
-            await self.release_pools(record, ())
-            raise
-        record = replace(record, pools=(*record.pools[:-1], pool))
-        config = PoolConfig(
-            pool.pool, wanted.ip_range, pool.gateway.partition("/")[0], dict(wanted.aux_addresses)
-        )
-        return record, config
+        return RemotePool(str(answer.get("PoolID") or ""), pool, sub_pool=ip_range), answer.get("Data") or {}
 
-    async def _complete_pool(
-        self, name: str, pool: RemotePool, data: Mapping[str, Any], wanted: PoolConfig, with_gateway: bool
-    ) -> RemotePool:
-        """Get the gateway and the auxiliary addresses of a pool."""
-        gateway = str(data.get(GATEWAY) or "")
-        if gateway:
-            pool = replace(pool, gateway=_with_length(gateway, pool))
-        if with_gateway and (wanted.gateway or not gateway):
-            found = await self._request(name, pool, wanted.gateway, {_ADDRESS_TYPE: GATEWAY})
-            pool = replace(pool, gateway=found, is_gateway_leased=True)
-        for address in wanted.aux_addresses.values():
-            await self._request(name, pool, address, {})
-        return pool
-
-    async def release_pools(self, record: DelegatedNetwork, configs: Iterable[PoolConfig]) -> None:
-        """Give a network's pools back; what the plugin says to that is logged. Unavailable as it comes."""
-        auxiliary = [address for config in configs for address in config.aux_addresses.values()]
+    async def release_pools(self, record: DelegatedNetwork) -> None:
+        """Give a network's pools back; what the plugin says to that is logged. Raises Unavailable."""
         for pool in record.pools:
-            inside = [item for item in auxiliary if ip_address(item) in ip_network(pool.pool)]
-            if pool.is_gateway_leased:
-                inside.append(pool.gateway.partition("/")[0])
-            for address in inside:
+            for address in pool.leased:
                 await self._tell(record.ipam, "ReleaseAddress", {"PoolID": pool.pool_id, "Address": address})
             await self._tell(record.ipam, "ReleasePool", {"PoolID": pool.pool_id})
 
     async def replay(
-        self, record: DelegatedNetwork, request: CreateNetwork, leases: Iterable[RemoteLease]
+        self, record: DelegatedNetwork, options: Mapping[str, str], leases: Iterable[RemoteLease]
     ) -> None:
         """Tell a plugin that forgets (`RequiresRequestReplay`) once more what it gave."""
         if not (await self.capabilities(record.ipam)).requires_replay:
             return
+        leased = tuple(leases)
         for pool in record.pools:
-            await self._call(
-                record.ipam,
-                "RequestPool",
-                {
-                    "AddressSpace": record.address_space,
-                    "Pool": pool.pool,
-                    "SubPool": pool.sub_pool,
-                    "Options": request.ipam_options,
-                    "V6": pool.version == 6,
-                },
-            )
-            if pool.is_gateway_leased:
-                address = pool.gateway.partition("/")[0]
+            await self._request_pool(record, pool.pool, pool.sub_pool, options, pool.version)
+            gateway = pool.gateway.partition("/")[0]
+            for address in pool.leased:
+                kind = {_ADDRESS_TYPE: GATEWAY} if address == gateway else {}
                 with suppress(Refused):
-                    await self._request(record.ipam, pool, address, {_ADDRESS_TYPE: GATEWAY})
-            for lease in leases:
+                    await self._request(record.ipam, pool, address, kind)
+            for lease in leased:
                 if lease.pool_id == pool.pool_id:
                     with suppress(Refused):
                         await self._request(record.ipam, pool, lease.address.partition("/")[0], {})
@@ -215,14 +189,16 @@ class RemoteIpam:
         return _with_length(str(answer.get("Address") or ""), pool)
 
     async def _tell(self, name: str, method: str, request: Mapping[str, Any]) -> None:
-        """Make a call whose refusal changes nothing."""
+        """Make a call whose refusal changes nothing; one that cannot be made now is made again later."""
         try:
-            await self._call(name, method, request)
+            await self._call(name, method, request, patience_s=0)
         except (Refused, Unsupported, NotFound) as error:
             _log.warning("IPAM driver %s: %s", name, error)
 
-    async def _call(self, name: str, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._plugins.call(name, f"{IPAM_DRIVER}.{method}", request)
+    async def _call(
+        self, name: str, method: str, request: Mapping[str, Any], *, patience_s: float | None = None
+    ) -> dict[str, Any]:
+        return await self._plugins.call(name, f"{IPAM_DRIVER}.{method}", request, patience_s=patience_s)
 
 
 def _wanted(request: CreateNetwork) -> list[tuple[PoolConfig, int]]:

@@ -10,7 +10,7 @@ from ...domains.sandboxes.interfaces import check_interface_name, parse_mac
 from ...host.plugins import Plugins, Refused
 from ...model.containers import PortBinding
 from ...model.delegation import DelegatedNetwork, EndpointCall, Made, MadeRoute
-from ...model.errors import Failed, InvalidRequest, NotFound, Unsupported
+from ...model.errors import Failed, InvalidRequest, NotFound, Unavailable, Unsupported
 from ...model.ids import NetworkId
 from ...model.networks import Network, PoolConfig
 
@@ -79,6 +79,9 @@ class RemoteDelegate:
         except Refused as error:
             name, network = call.wishes.container_name or call.sandbox_id[:12], call.network_name
             raise Failed(f"failed to create endpoint {name} on network {network}: {error.message}") from error
+        except NotFound as error:
+            # It was there when the network was created: it may come back, at boot after us.
+            raise Unavailable(error.message, remedy=error.remedy) from error
 
     async def _create_endpoint(self, call: EndpointCall) -> Made:
         request = _ids(call) | {
@@ -121,7 +124,7 @@ class RemoteDelegate:
     async def leave(self, call: EndpointCall, made: Made) -> None:
         for method in ("RevokeExternalConnectivity", "Leave"):
             try:
-                await self._call(call.name, method, _ids(call))
+                await self._call(call.name, method, _ids(call), patience_s=0)
             except (Unsupported, NotFound):
                 continue
             except Refused as error:
@@ -129,7 +132,9 @@ class RemoteDelegate:
 
     async def remove(self, call: EndpointCall, made: Made | None) -> bool:
         try:
-            await self._call(call.name, "DeleteEndpoint", _ids(call))
+            # Whoever waits for the end of a container does not wait for a plugin to come back: this is
+            # tried again behind it.
+            await self._call(call.name, "DeleteEndpoint", _ids(call), patience_s=0)
         except (Refused, Unsupported) as error:
             # It was asked, and knows of none or will not: asking again would not change that.
             _log.warning("network %s: %s", call.network_name, error)
@@ -139,8 +144,10 @@ class RemoteDelegate:
             return False
         return True
 
-    async def _call(self, plugin: str, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._plugins.call(plugin, f"NetworkDriver.{method}", request)
+    async def _call(
+        self, plugin: str, method: str, request: Mapping[str, Any], *, patience_s: float | None = None
+    ) -> dict[str, Any]:
+        return await self._plugins.call(plugin, f"NetworkDriver.{method}", request, patience_s=patience_s)
 
 
 def _ids(call: EndpointCall) -> dict[str, Any]:

@@ -11,10 +11,8 @@ and one per network, and every call ends by itself.
 import asyncio
 import logging
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from ...domains.cni import parse_configuration
-from ...domains.sandboxes.interfaces import choose_mac
 from ...drivers import cni as cni_driver
 from ...drivers.contract import Delegating
 from ...drivers.registry import DriverRegistry
@@ -32,20 +30,27 @@ from ...model.delegation import (
     DelegateKind,
     EndpointCall,
     Made,
-    RemoteLease,
     Wishes,
 )
-from ...model.errors import CarrickError, Failed, InvalidRequest, NotFound, Unavailable
+from ...model.errors import (
+    CarrickError,
+    Failed,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from ...model.ids import EndpointId, NetworkId, SandboxId
-from ...model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
+from ...model.networks import Endpoint, Network, Sandbox
 from ...model.steps import Announce, DeleteLink
 from ..clock import Clock
 from ..state import State
 from ..tasks import TaskOwner
 from ..values import CreateNetwork
+from .addresses import DelegatedAddresses
 from .cni import CniDelegate
 from .contract import Delegate
-from .ipam import RemoteIpam
+from .locks import Locks
 from .remote import RemoteDelegate
 
 _log = logging.getLogger(__name__)
@@ -76,59 +81,45 @@ class Delegation:
         self._plugins = plugins
         self._cni_path = cni_path
         self._endpoint_records = Collection(store, "delegated/endpoints/", DelegatedEndpoint)
-        self._network_records = Collection(store, "delegated/networks/", DelegatedNetwork)
-        self._lease_records = Collection(store, "delegated/leases/", RemoteLease)
         self._endpoints: dict[EndpointId, DelegatedEndpoint] = {}
-        self._networks: dict[NetworkId, DelegatedNetwork] = {}
-        self._leases: dict[str, RemoteLease] = {}
         self._delegates: dict[DelegateKind, Delegate] = {}
         if cni is not None:
             self._delegates[DelegateKind.CNI] = CniDelegate(cni)
         if plugins is not None:
             self._delegates[DelegateKind.PLUGIN] = RemoteDelegate(plugins, self._known)
-        self._ipam = RemoteIpam(plugins) if plugins is not None else None
-        # What nobody holds or waits for is forgotten.
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._stale_leases: set[str] = set()
-        self._stale_networks: set[NetworkId] = set()
+        self._lock = Locks()
+        self.addresses = DelegatedAddresses(
+            store=store, state=state, plugins=plugins, locks=self._lock, sweep_soon=self._sweep_soon
+        )
         self._is_started = False
         self._sweeping: asyncio.Task[None] | None = None
+        self._sweep_again = False
 
     # Starting --------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Read the records, and know the plugins that networks were made with. Calls nobody."""
         endpoints = await self._endpoint_records.list()
-        networks = await self._network_records.list()
-        leases = await self._lease_records.list()
-        for problem in (*endpoints.broken, *networks.broken, *leases.broken):
+        for problem in (*endpoints.broken, *await self.addresses.load()):
             _log.error("%s", problem)
         self._endpoints = {item.id: item for item in endpoints.values}
-        self._networks = {item.id: item for item in networks.values}
-        self._leases = {item.id: item for item in leases.values}
         for network in self._state.networks.values():
-            if network.id in self._networks and network.driver not in self._drivers:
+            if self.addresses.known(network.id) and network.driver not in self._drivers:
                 self._drivers.add(RemoteDriver(network.driver))
 
     def start(self) -> None:
         """Tell plugins again what they have to know, and undo what is left to undo, all behind our start."""
         self._is_started = True
-        for record in list(self._networks.values()):
-            network = self._state.networks.get(record.id)
-            if network is not None:
-                self._tasks.start(self._replay(network, record), f"replay network {network.name}")
-            else:
-                self._stale_networks.add(record.id)
-        self._stale_leases |= {item.id for item in self._leases.values() if not self._is_used(item)}
+        for network in self._state.networks.values():
+            if self.addresses.known(network.id) is not None:
+                self._tasks.start(self._replay(network), f"replay network {network.name}")
+        self.addresses.start()
         self._sweep_soon()
 
-    async def _replay(self, network: Network, record: DelegatedNetwork) -> None:
+    async def _replay(self, network: Network) -> None:
         async with self._lock(network.id):
             try:
-                if record.ipam and self._ipam is not None:
-                    leases = [item for item in self._leases.values() if item.network_id == network.id]
-                    asked = CreateNetwork(network.name, ipam_options=network.ipam_options)
-                    await self._ipam.replay(record, asked, leases)
+                await self.addresses.replay(network)
                 driver: object = self._drivers.get(network.driver)
                 if isinstance(driver, Delegating):
                     await self._delegate(driver.delegate).create_network(network)
@@ -150,10 +141,23 @@ class Delegation:
                 raise Failed(
                     f'plugin "{request.driver}" does not implement the requested driver {NETWORK_DRIVER}'
                 )
-            # Its scope is taken to be this host: a plugin that spans several does so by itself.
+            await self._check_scope(plugins, request.driver)
             if request.driver not in self._drivers:
                 self._drivers.add(RemoteDriver(request.driver))
         return request
+
+    @staticmethod
+    async def _check_scope(plugins: Plugins, name: str) -> None:
+        """Ask a plugin how far it reaches; the answer must make sense, and changes nothing.
+
+        Networks are this host's either way: a plugin that spans several does so by itself.
+        """
+        try:
+            found = await plugins.call(name, f"{NETWORK_DRIVER}.GetCapabilities", {})
+        except Unsupported:
+            return  # as Docker does with plugins from before there was that call
+        if (scope := found.get("Scope")) not in {"local", "global"}:
+            raise Failed(f'invalid capability: expecting "local" or "global", got {scope}')
 
     def _prepare_cni(self, request: CreateNetwork) -> CreateNetwork:
         assert self._cni is not None
@@ -180,26 +184,6 @@ class Delegation:
             return True
         return driver in self._drivers and isinstance(self._drivers.get(driver), Delegating)
 
-    async def request_pools(
-        self, identifier: NetworkId, request: CreateNetwork, *, with_gateway: bool
-    ) -> tuple[PoolConfig, ...] | None:
-        """Have a plugin choose a new network's pools; None if that is not asked for.
-
-        `forget_network` undoes it.
-        """
-        record = DelegatedNetwork(identifier, request.name)
-        pools: tuple[PoolConfig, ...] | None = None
-        if request.ipam_driver not in OWN_IPAM:
-            if self._ipam is None or self._plugins is None:
-                raise NotFound(
-                    f"could not find plugin {request.ipam_driver} in v1 plugin registry: plugin not found",
-                    remedy="use the IPAM driver default",
-                )
-            record, pools = await self._ipam.request_pools(identifier, request, with_gateway=with_gateway)
-        await self._network_records.put(identifier, record, expecting=None)
-        self._networks[identifier] = record
-        return pools
-
     async def create_network(self, network: Network) -> None:
         """Tell a network's plugin of it. Raises what the plugin says."""
         driver: object = self._drivers.get(network.driver)
@@ -225,103 +209,8 @@ class Delegation:
         except CarrickError as error:
             raise Failed(f"error while removing network: {error.message}", remedy=error.remedy) from error
 
-    async def forget_network(self, identifier: NetworkId, pools: tuple[PoolConfig, ...] = ()) -> None:
-        """Give a removed network's pools back, later if not now."""
-        for error in await self._give_pools_back(identifier, pools):
-            _log.warning("the pools of a removed network are given back later: %s", error)
-            self._stale_networks.add(identifier)
-            self._sweep_soon()
-
-    async def _give_pools_back(
-        self, identifier: NetworkId, pools: tuple[PoolConfig, ...]
-    ) -> list[CarrickError]:
-        record = self._networks.get(identifier)
-        if record is not None:
-            try:
-                if self._ipam is not None and record.ipam:
-                    await self._ipam.release_pools(record, pools)
-            except CarrickError as error:
-                return [error]
-            await self._network_records.delete(identifier, expecting=None)
-            self._networks.pop(identifier, None)
-        self._stale_networks.discard(identifier)
-        return []
-
     def _known(self, identifier: NetworkId) -> tuple[Network | None, DelegatedNetwork | None]:
-        return self._state.networks.get(identifier), self._networks.get(identifier)
-
-    # Addresses -------------------------------------------------------------------------------
-
-    async def lease(
-        self, network: Network, sandbox_id: SandboxId, settings: EndpointSettings, name: str
-    ) -> tuple[str, str]:
-        """Return the addresses that a plugin gives a sandbox on a network, with prefix length or "".
-
-        On failure none is kept.
-        """
-        record = self._networks.get(network.id)
-        if record is None or self._ipam is None:
-            raise NotFound(f"the IPAM driver {network.ipam_driver} of network {network.name} is not known")
-        found = {4: "", 6: ""}
-        async with self._lock(sandbox_id):
-            await self._release(sandbox_id, network.id)
-            try:
-                for version, is_on in ((4, network.enable_ipv4), (6, network.enable_ipv6)):
-                    if not is_on:
-                        continue
-                    lease = await self._ipam.lease(
-                        record,
-                        sandbox_id,
-                        version,
-                        settings,
-                        mac_address=settings.mac_address or choose_mac(f"{sandbox_id} {network.id}"),
-                        name=name,
-                    )
-                    if lease is not None:
-                        await self._lease_records.put(lease.id, lease, expecting=None)
-                        self._leases[lease.id] = lease
-                        found[version] = lease.address
-            except CarrickError:
-                await self._release_or_later(sandbox_id, network.id)
-                raise
-        return found[4], found[6]
-
-    async def end_leases(self, network_id: NetworkId, sandbox_id: SandboxId) -> None:
-        """Give a sandbox's addresses on a network back, later if not now."""
-        async with self._lock(sandbox_id):
-            await self._release_or_later(sandbox_id, network_id)
-
-    async def _release_or_later(self, sandbox_id: SandboxId, network_id: NetworkId) -> None:
-        try:
-            await self._release(sandbox_id, network_id)
-        except CarrickError as error:
-            _log.warning("an address is given back later: %s", error)
-            self._give_back_later(sandbox_id, network_id)
-
-    def _give_back_later(self, sandbox_id: SandboxId, network_id: NetworkId) -> None:
-        self._stale_leases |= {item.id for item in self._of(sandbox_id, network_id)}
-        self._sweep_soon()
-
-    def _of(self, sandbox_id: SandboxId, network_id: NetworkId) -> list[RemoteLease]:
-        """Return what a sandbox has of a network."""
-        return [
-            item
-            for item in self._leases.values()
-            if (item.sandbox_id, item.network_id) == (sandbox_id, network_id)
-        ]
-
-    async def _release(self, sandbox_id: SandboxId, network_id: NetworkId) -> None:
-        """Give back what a sandbox has of a network. Its lock is held. Raises Unavailable."""
-        for lease in self._of(sandbox_id, network_id):
-            await self._release_one(lease)
-
-    async def _release_one(self, lease: RemoteLease) -> None:
-        if self._ipam is None:
-            raise Unavailable(f"there is nothing to speak with the IPAM driver {lease.ipam}")
-        await self._ipam.release(lease)
-        await self._lease_records.delete(lease.id, expecting=None)
-        self._leases.pop(lease.id, None)
-        self._stale_leases.discard(lease.id)
+        return self._state.networks.get(identifier), self.addresses.known(identifier)
 
     # Endpoints -------------------------------------------------------------------------------
 
@@ -379,7 +268,7 @@ class Delegation:
         Returns what went wrong. Nothing of it is known any more, or was ever made: no error.
         """
         record = self._endpoints.get(endpoint.id)
-        if record is None and not self._of(sandbox_id, endpoint.network_id):
+        if record is None and not self.addresses.of(sandbox_id, endpoint.network_id):
             return []
         if not self._is_started and (record is None or record.call.kind is DelegateKind.PLUGIN):
             # Plugins may come after us; `start` sees to it, and the daemon's start waits for nobody.
@@ -388,9 +277,9 @@ class Delegation:
             try:
                 if record is not None and record.id in self._endpoints:
                     await self._undo(record)
-                await self._release(sandbox_id, endpoint.network_id)
+                await self.addresses.release(sandbox_id, endpoint.network_id)
             except CarrickError as error:
-                self._give_back_later(sandbox_id, endpoint.network_id)
+                self.addresses.release_later(sandbox_id, endpoint.network_id)
                 return [error]
         return []
 
@@ -433,22 +322,23 @@ class Delegation:
     # Undoing what is left --------------------------------------------------------------------
 
     def _sweep_soon(self) -> None:
+        self._sweep_again = True
         if self._is_started and (self._sweeping is None or self._sweeping.done()):
             self._sweeping = self._tasks.start(self._sweep(), "undo delegated endpoints")
 
     async def _sweep(self) -> None:
         """Undo what no active sandbox has any more, with growing pauses, until nothing is left."""
         pause = _FIRST_PAUSE_S
-        while True:
-            problems = await self._sweep_once()
-            if not problems:
-                return
-            for problem in problems:
+        while self._sweep_again:
+            self._sweep_again = False
+            for problem in [*await self._sweep_endpoints(), *await self.addresses.sweep()]:
                 _log.warning("%s; it is tried again in %g s", problem, pause)
-            await self._clock.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self._sweep_again = True
+            if self._sweep_again:
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _sweep_once(self) -> list[CarrickError]:
+    async def _sweep_endpoints(self) -> list[CarrickError]:
         problems: list[CarrickError] = []
         for record in list(self._endpoints.values()):
             async with self._lock(record.call.sandbox_id):
@@ -457,18 +347,6 @@ class Delegation:
                         await self._undo(self._endpoints[record.id])
                     except CarrickError as error:
                         problems.append(error)
-        for key in list(self._stale_leases):
-            lease = self._leases.get(key)
-            async with self._lock(lease.sandbox_id if lease else key):
-                if lease is not None and key in self._stale_leases:
-                    try:
-                        await self._release_one(lease)
-                    except CarrickError as error:
-                        problems.append(error)
-                        continue
-                self._stale_leases.discard(key)
-        for identifier in list(self._stale_networks):
-            problems += await self._give_pools_back(identifier, ())
         return problems
 
     def _is_live(self, record: DelegatedEndpoint) -> bool:
@@ -476,14 +354,3 @@ class Delegation:
         return (
             sandbox is not None and sandbox.active and any(item.id == record.id for item in sandbox.endpoints)
         )
-
-    def _is_used(self, lease: RemoteLease) -> bool:
-        sandbox = self._state.sandboxes.get(lease.sandbox_id)
-        return sandbox is not None and sandbox.active and sandbox.endpoint(lease.network_id) is not None
-
-    def _lock(self, key: str) -> asyncio.Lock:
-        """Return the lock of a sandbox or a network: calls about one are made one after the other."""
-        found = self._locks.get(key)
-        if found is None:
-            found = self._locks[key] = asyncio.Lock()
-        return found

@@ -14,7 +14,7 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC
 from typing import Any
 
 from ...model import steps
-from ...model.errors import NotFound
+from ...model.errors import Conflict, NotFound
 from ...model.steps import LinkState, NamespaceState, Neighbour, Rule
 from . import netlink, rates, readings, rows
 from .netlink import Message, Netlink, Refusal, attribute, mac, nested, text, u8, u16, u32
@@ -51,8 +51,6 @@ _IFF_UP = 0x1
 _IFA_F_NODAD = 0x02
 
 _PROBE = "ck-probe"
-_OWN_NETNS = "/proc/self/ns/net"
-"""The main thread's, which stays where the daemon was started."""
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAG_BITS = {"bridge": 0, "private": 1, "vepa": 2}
@@ -338,19 +336,34 @@ class Rtnl:
                 raise
 
     def _move_link(self, step: steps.MoveLink) -> None:
-        # Never the thread's own: that may be in the namespace which the link is to leave.
-        with _held_open(step.target or _OWN_NETNS) as namespace:
+        # We are at home, where a target of "" is; the way there is opened before we leave.
+        there = _find_inside(step.target, step.new_name) if step.target else self.find(step.new_name)
+        with _held_open(step.target or "/proc/thread-self/ns/net") as namespace:
             try:
-                index = index_of(step.name)
+                if step.netns:
+                    with entered(step.netns):
+                        visitor = Rtnl()
+                        try:
+                            visitor.send_away(step, namespace, is_taken=there is not None)
+                        finally:
+                            visitor.close()
+                else:
+                    self.send_away(step, namespace, is_taken=there is not None)
             except NotFound:
                 # Said twice: it is there already.
-                if _find_inside(step.target or _OWN_NETNS, step.new_name) is None:
+                if there is None:
                     raise
-                return
-            # Down first: while it is up the kernel keeps it from getting another name.
-            self._change(step.name, up=False)
-            fresh = text(IFLA_IFNAME, step.new_name)
-            self._change(step.name, fresh, u32(IFLA_NET_NS_FD, namespace), index=index)
+
+    def send_away(self, step: steps.MoveLink, namespace: int, *, is_taken: bool) -> None:
+        """Move a link from here to another namespace, an open descriptor."""
+        index = index_of(step.name)
+        if is_taken:
+            # The kernel would move it all the same, and then refuse the name.
+            raise Conflict(f"{step.describe()}: File exists (something else has that name there)")
+        # Down first: while it is up the kernel keeps it from getting another name.
+        self._change(step.name, up=False)
+        moved = text(IFLA_IFNAME, step.new_name), u32(IFLA_NET_NS_FD, namespace)
+        self._change(step.name, *moved, index=index)
 
     # Addresses and routes --------------------------------------------------------------------
 

@@ -278,8 +278,9 @@ _NEEDS_NO_SOCKET = {steps.CreateNetns, steps.DeleteNetns, steps.Nft, steps.Forge
 
 
 def _namespace_of(step: Step) -> str:
-    # A slave names the namespace that it is made *into*; the message goes to the parent's.
-    if isinstance(step, steps.CreateSlave):
+    # A slave names the namespace that it is made *into*; the message goes to the parent's. A link that is
+    # moved has two, and its handler goes into them by itself.
+    if isinstance(step, steps.CreateSlave | steps.MoveLink):
         return ""
     return str(getattr(step, "netns", ""))
 

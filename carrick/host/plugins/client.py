@@ -71,6 +71,11 @@ class HttpPlugins:
             address = self._find(name)
             try:
                 return await self._post(name, address, method, request)
+            except aiohttp.ClientSSLError as error:
+                raise Unavailable(
+                    f'plugin "{name}" cannot be reached at {address} ({method}): {error}',
+                    remedy="look at TLSConfig in the plugin's file",
+                ) from error
             except aiohttp.ClientConnectorError as error:
                 if loop.time() - began + pause >= patience:
                     raise Unavailable(

@@ -26,6 +26,8 @@ from .etcd_grpc import ConnectFailed, GrpcConnection, Headers, connect
 _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
+_GRACE_S = 1.0
+"""How long a lost connection is no outage yet: another member takes less."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _REPEAT_PAUSE_S = 0.1
@@ -57,6 +59,8 @@ class EtcdTransport:
         self._connecting = asyncio.Lock()
         self._rounds = 0
         self._failed_rounds = 0
+        # When the connection was lost that nothing has replaced yet, 0 otherwise.
+        self._lost_at = 0.0
         self._next_round = 0.0
         self._problems: dict[Endpoint, str] = {}
         self._token = ""
@@ -67,8 +71,9 @@ class EtcdTransport:
 
     @property
     def outage(self) -> str:
-        """Why no member answers, as of the last attempt; "" while one does."""
-        return self._describe_problems() if self._failed_rounds else ""
+        """Why no member answers, as of the last attempt; "" while one does, or may in a moment."""
+        lost_for_s = self._clock() - self._lost_at if self._lost_at else 0.0
+        return self._describe_problems() if self._failed_rounds or lost_for_s > _GRACE_S else ""
 
     @property
     def user(self) -> str:
@@ -187,6 +192,7 @@ class EtcdTransport:
             if self._failed_rounds:
                 _log.info("etcd: connected to %s again", endpoint)
             self._failed_rounds = 0
+            self._lost_at = 0.0
             self._problems.pop(endpoint, None)
             self._current = connection
             connection.on_lost = partial(self._lost, connection)
@@ -208,6 +214,7 @@ class EtcdTransport:
         self._note(connection.endpoint, connection.lost or "")
         if self._current is connection:
             self._current = None
+            self._lost_at = self._clock()
             _log.info("etcd: lost the connection to %s: %s", connection.endpoint, connection.lost)
             # Not at once: everybody else has lost it in the same moment.
             self._next_round = self._clock() + self._random.uniform(0, _FIRST_PAUSE_S)

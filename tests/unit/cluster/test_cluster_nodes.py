@@ -12,6 +12,7 @@ from carrick.model.cluster import NodeState
 from carrick.model.errors import Unavailable
 from carrick.model.ids import NetworkId
 from carrick.model.networks import Network, PoolConfig
+from carrick.testing.cluster import SimulatedNode
 from tests.unit.cluster.cluster_harness import NET, Cluster, assert_unique, network
 
 
@@ -147,6 +148,22 @@ async def test_a_node_that_comes_back_after_it_was_given_up_moves_its_containers
     assert {f"mine{number}" for number in range(3)} <= published.keys()
     assert_unique(cluster.nodes)
     assert cluster.nodes["one"].memory.epoch == 2
+
+
+async def test_a_node_killed_as_it_comes_back_takes_its_blocks_in_its_next_life(cluster: Cluster) -> None:
+    address = await cluster.run("one", "web")
+    memory = await cluster.kill("one")
+    await cluster.advance(700)
+    assert await cluster.published() == {}
+    # It has begun its new epoch, and done nothing else yet.
+    node = SimulatedNode("one", cluster.store, cluster.clock, memory=memory, seed=1)
+    membership = asyncio.create_task(node.membership.run())
+    await node.membership.joined()
+    membership.cancel()
+    assert (memory.epoch, node.membership.epoch) == (2, 2)
+    await cluster.start("one", memory)
+    await cluster.advance(5)
+    assert await cluster.published() == {"web": address}
 
 
 async def test_a_node_that_comes_back_keeps_its_addresses_if_nobody_wanted_them(cluster: Cluster) -> None:

@@ -12,10 +12,11 @@ from carrick.model.errors import Conflict, InvalidRequest, Unavailable
 def test_what_each_transport_costs() -> None:
     assert {name: (overhead(name, 4), overhead(name, 6)) for name in OVERHEAD} == {
         "direct": (0, 0),
+        "extension": (0, 0),
         "vxlan": (50, 70),
         "wireguard": (60, 80),
     }
-    with pytest.raises(InvalidRequest, match="no transport 'pigeon' over IPv4; there are direct, vxlan"):
+    with pytest.raises(InvalidRequest, match="no transport 'pigeon' over IPv4; there are direct, extension"):
         overhead("pigeon", 4)
 
 

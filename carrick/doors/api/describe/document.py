@@ -9,13 +9,14 @@ from http import HTTPStatus
 from typing import Any
 
 from ..routing import MAX_VERSION, MIN_VERSION, ApiVersion, Kind, Route, version_text
-from . import carrick, cluster, containers, guests, images, networks, processes, system, volumes
+from . import carrick, cluster, containers, guests, images, lending, networks, processes, system, volumes
 from .kinds import SchemaWriter
 from .operations import ALWAYS, ERROR, JSON, Answer, Body, Operation, Parameter
 
 OPERATIONS = (
     *carrick.OPERATIONS.items(),
     *cluster.OPERATIONS.items(),
+    *lending.OPERATIONS.items(),
     *containers.OPERATIONS.items(),
     *guests.OPERATIONS.items(),
     *images.OPERATIONS.items(),

@@ -157,9 +157,19 @@ _SET_UP = r"""
 set -e
 mount -t tmpfs -o mode=755 docs /run
 mount -t tmpfs -o mode=755 docs /var/lib
-mkdir -p /run/netns /run/lock /run/world/{etc,etc-work}
+mkdir -p /run/netns /run/lock /run/world/{etc,etc-work,opt,opt-work}
 mount -t overlay docs -o lowerdir=/etc,upperdir=/run/world/etc,workdir=/run/world/etc-work /etc
-mkdir -p /etc/carrick
+mount -t overlay docs -o lowerdir=/opt,upperdir=/run/world/opt,workdir=/run/world/opt-work /opt
+mkdir -p /etc/carrick /etc/containers/containers.conf.d
+# What Podman needs where there is no systemd, limits cannot be raised, and cgroups are hybrid.
+cat >/etc/containers/containers.conf.d/here.conf <<END
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+END
 rm -f /etc/resolv.conf /etc/hosts
 echo 'nameserver 192.0.2.77' >/etc/resolv.conf
 echo '127.0.0.1 localhost' >/etc/hosts
@@ -191,6 +201,7 @@ class World:
 
     def __init__(self, mark: str) -> None:
         self._cgroup = f"carrick-docs-{mark}"
+        self._groups_before = _foreign_groups()
         path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         self._environment = {"PATH": path, "HOME": "/run", "LANG": "C.UTF-8", "TERM": "dumb"}
         self._first = subprocess.Popen(
@@ -289,6 +300,11 @@ class World:
         self._first.wait()
         tops = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
         groups = [top / self._cgroup for top in tops if (top / self._cgroup).is_dir()]
+        for group in _foreign_groups() - self._groups_before:
+            # Podman and containerd leave theirs behind; what another one uses by now is not empty.
+            for directory, _, _ in os.walk(group, topdown=False):
+                with suppress(OSError):
+                    Path(directory).rmdir()
         deadline = time.monotonic() + 10
         while groups and time.monotonic() < deadline:
             for group in groups:
@@ -297,6 +313,12 @@ class World:
                         Path(directory).rmdir()
             groups = [group for group in groups if group.exists()]
             time.sleep(0.05 if groups else 0)
+
+
+def _foreign_groups() -> set[Path]:
+    """Return the cgroups that Podman and containerd have under names that cannot be chosen."""
+    tops = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+    return {top / name for top in tops for name in ("libpod_parent", "default") if (top / name).is_dir()}
 
 
 def _plain(said: bytes) -> str:

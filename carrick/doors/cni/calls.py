@@ -203,7 +203,7 @@ class CniCalls:
             if (view := await self._existing(config)) is None:
                 try:
                     await self._networks.create(request)
-                except Conflict as error:
+                except CarrickError as error:
                     view = await self._others_network(config, error)
                 else:
                     view = await self._existing(config)
@@ -211,14 +211,19 @@ class CniCalls:
             raise Unavailable(f"network {request.name} was removed while it was created")
         return view.network
 
-    async def _others_network(self, config: NetConf, conflict: Conflict) -> NetworkView:
-        """Return the network that somebody else was faster to create: on another host, and then it may take
-        a moment until it is known here."""
+    async def _others_network(self, config: NetConf, error: CarrickError) -> NetworkView:
+        """Return the network that somebody else was faster to create, if that is why creating it failed.
+
+        On another host, perhaps: then it may take a moment until it is known here. It may have come between
+        the look at names and that at subnets, so any refusal may be for its sake.
+        """
         for _ in range(_TRIES):
             if (view := await self._existing(config)) is not None:
                 return view
+            if not isinstance(error, Conflict):
+                break
             await asyncio.sleep(_TRY_EVERY_S)
-        raise conflict
+        raise error
 
     async def _existing(self, config: NetConf) -> NetworkView | None:
         """Return the network of exactly that name or id; a prefix of an id is no name."""

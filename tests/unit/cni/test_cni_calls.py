@@ -15,7 +15,7 @@ from carrick.doors.cni.wire import Ipam
 from carrick.engine.values import CreateNetwork
 from carrick.host.cni import Answer as PluginAnswer
 from carrick.host.cni import LocalCni
-from carrick.model.errors import Conflict, Failed, KernelRefused, NotFound, Unavailable
+from carrick.model.errors import Conflict, Denied, Failed, KernelRefused, NotFound, Unavailable
 from carrick.model.guests import Bandwidth, GuestSpec
 from carrick.model.networks import PoolConfig
 
@@ -232,26 +232,40 @@ async def test_a_network_is_created_once(door: Door) -> None:
     assert len(door.engine.guests.views) == 20
 
 
-async def test_another_host_is_faster(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "looks"),
+    [(Conflict("network with name made already exists"), 6), (Denied("Pool overlaps with other one"), 3)],
+)
+async def test_another_host_is_faster(
+    door: Door, monkeypatch: pytest.MonkeyPatch, refusal: Exception, looks: int
+) -> None:
     networks = door.engine.networks
     create, get = networks.create, networks.get
     looked = 0
 
     async def create_there(request: CreateNetwork) -> None:
         await create(request)
-        raise Conflict(f"network with name {request.name} already exists")
+        raise refusal
 
     async def get_late(reference: str) -> Any:
         nonlocal looked
         looked += reference == "made"
-        if reference == "made" and looked < 6:
+        if reference == "made" and looked < looks:
             raise NotFound("network made not found")
         return await get(reference)
 
     monkeypatch.setattr(networks, "create", create_there)
     monkeypatch.setattr(networks, "get", get_late)
     await door.add(conf(network="made", create={"subnet": "10.7.0.0/24"}))
-    assert looked == 6 + 1
+    assert looked == looks
+
+
+async def test_a_network_that_cannot_be(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse_it(request: CreateNetwork) -> None:
+        raise Denied("Pool overlaps with other one")
+
+    monkeypatch.setattr(door.engine.networks, "create", refuse_it)
+    assert await door.code("ADD", conf(network="made", create={})) == 102
 
 
 async def test_a_prefix_of_an_id_is_no_name(door: Door) -> None:

@@ -125,11 +125,17 @@ class Presence:
         self.announce(network)
 
     def announce(self, network: Network) -> None:
-        """Queue a standing network's zone for the resolver, with its endpoints elsewhere."""
+        """Queue a standing network's zone for the resolver, with its endpoints here and elsewhere."""
         self._names.put_network(network)
-        cluster = self._host.cluster()
-        for endpoint in cluster.endpoints.get(network.id, {}).values() if cluster else ():
-            self._names.put_remote(endpoint)
+        # Who has it appear has said its own names before, when there was no zone for them.
+        for sandbox, position in self._state.endpoints_on(network.id):
+            if sandbox.active:
+                self._names.put_endpoint(network, sandbox.endpoints[position])
+        if (cluster := self._host.cluster()) is not None:
+            for remote in cluster.endpoints.get(network.id, {}).values():
+                # What the cluster says of us may be of a moment ago.
+                if remote.node != cluster.me.id:
+                    self._names.put_remote(remote)
 
     async def plan(self, network: Network) -> Plan:
         """Return what a standing network lacks, its rows compared with those that are there."""

@@ -41,6 +41,7 @@ from .tasks import TaskOwner
 from .values import ContainerRecord
 
 _log = logging.getLogger(__name__)
+_PATIENCE_S = 2.0
 _LOST_EXIT_CODE = 255
 """What Docker records for a container that ended while nobody could watch (a reboot)."""
 
@@ -190,23 +191,37 @@ class Reconciler:
 
     async def _repair_sandboxes(self, *, look_inside: bool) -> list[str]:
         repaired = []
-        for sandbox in list(self._state.sandboxes.values()):
-            if not sandbox.active or not sandbox.endpoints:
+        wanted = [item for item in self._state.sandboxes.values() if item.active and item.endpoints]
+        # Changes to a sandbox wait for us, and we for those under way; but for none so long (a plugin that
+        # hangs) that the others go without. Whoever is at work there makes it as it should be.
+        wanted.sort(key=lambda item: self._state.lock(item.container_id).locked())
+        for sandbox in wanted:
+            lock = self._state.lock(sandbox.container_id)
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await lock.acquire()
+            except TimeoutError:
                 continue
-            # Changes to the sandbox wait for us, and we for those under way.
-            async with self._state.lock(sandbox.container_id):
-                current = self._state.sandboxes.get(sandbox.id)
-                if current is None or not current.active or not current.endpoints:
-                    continue
-                try:
-                    steps = await self._plan_repair(current, look_inside=look_inside)
-                    await self._kernel.apply(steps)
-                except CarrickError as error:
-                    _log.error("sandbox %s: %s", current.netns, error)
-                    continue
-                if steps:
-                    repaired.append(f"{current.netns}: {steps[0].describe()}")
+            try:
+                line = await self._repair(sandbox, look_inside=look_inside)
+            finally:
+                lock.release()
+            if line:
+                repaired.append(line)
         return repaired
+
+    async def _repair(self, sandbox: Sandbox, *, look_inside: bool) -> str:
+        """Repair one sandbox, whose lock is held; return what was wrong with it."""
+        current = self._state.sandboxes.get(sandbox.id)
+        if current is None or not current.active or not current.endpoints:
+            return ""
+        try:
+            steps = await self._plan_repair(current, look_inside=look_inside)
+            await self._kernel.apply(steps)
+        except CarrickError as error:
+            _log.error("sandbox %s: %s", current.netns, error)
+            return ""
+        return f"{current.netns}: {steps[0].describe()}" if steps else ""
 
     async def _plan_repair(self, sandbox: Sandbox, *, look_inside: bool) -> list[Step]:
         """Return what a sandbox lacks. Its lock is held."""

@@ -18,7 +18,7 @@ from ..drivers.contract import Announcing, Driver, HostView
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
-from ..model.delegation import Wishes, is_remote_ipam
+from ..model.delegation import is_remote_ipam
 from ..model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound, Unavailable
 from ..model.ids import EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
@@ -234,7 +234,7 @@ class SandboxService:
                 namespace_is_there = True
             try:
                 made = await self._delegation.add(
-                    network, sandbox, endpoint, self._wishes(record, sandbox, endpoint)
+                    network, sandbox, endpoint, plan_wishes(record, sandbox, endpoint)
                 )
             except (Failed, Unavailable) as error:
                 text = f"failed to set up container networking: {error.message}"
@@ -243,10 +243,6 @@ class SandboxService:
             await self._state.save(Write(sandboxes=[sandbox]))
             _check_interfaces(sandbox.endpoints)
         return sandbox
-
-    def _wishes(self, record: ContainerRecord, sandbox: Sandbox, endpoint: Endpoint) -> Wishes:
-        published = any(self.driver_of(item)[1].capabilities.published for item in sandbox.endpoints)
-        return plan_wishes(record, sandbox, endpoint, publishes_itself=published)
 
     # Making it so ----------------------------------------------------------------------------
 
@@ -391,7 +387,7 @@ class SandboxService:
         try:
             await self._presence.ensure([network])
             if self._delegation is not None and self._delegation.makes(network):
-                wishes = self._wishes(record, after, endpoint)
+                wishes = plan_wishes(record, after, endpoint)
                 endpoint = await self._delegation.add(network, after, endpoint, wishes)
                 after = _with_endpoint(after, endpoint)
                 await self._state.save(Write(sandboxes=[after]))

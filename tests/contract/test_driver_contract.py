@@ -21,13 +21,24 @@ from hypothesis import strategies as st
 from carrick.domains.firewall import NetworkRules
 from carrick.domains.sandboxes.interfaces import IFNAME_OPTION, SYSCTLS_OPTION
 from carrick.drivers import bridge, macvlan, overlay
-from carrick.drivers.contract import ClusterView, Driver, HostView, LinkRows, Spanning
+from carrick.drivers.contract import ClusterView, Delegating, Driver, HostView, LinkRows, Spanning
 from carrick.drivers.registry import GROUP, DriverRegistry, load_drivers
+from carrick.drivers.remote import RemoteDriver
 from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, RemoteEndpoint, Underlay
+from carrick.model.delegation import EndpointCall, Made, MadeRoute, Wishes
 from carrick.model.errors import CarrickError, Conflict, NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
-from carrick.model.steps import AddRoute, CreateNetns, DeleteNetns, NamespaceState, Nft, Plan, Step
+from carrick.model.steps import (
+    AddRoute,
+    CreateNetns,
+    DeleteLink,
+    DeleteNetns,
+    NamespaceState,
+    Nft,
+    Plan,
+    Step,
+)
 from carrick.testing.fake_kernel import FakeKernel, Killed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +63,8 @@ def every_driver() -> dict[str, Driver]:
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
         found[name] = getattr(loaded, attribute)()
+    # One of these stands for each plugin that somebody uses.
+    found["remote"] = RemoteDriver("remote")
     return found
 
 
@@ -62,6 +75,8 @@ BRIDGE_NAME = {bridge.NAME: "br.lan"}
 VNI = {overlay.VNI: "4097"}
 BARE4, BARE6 = PoolConfig("10.7.0.0/24"), PoolConfig("fd07::/64")
 """Pools without a gateway for all of them, as networks have whose nodes have blocks."""
+
+CONFLIST = '{"cniVersion": "1.0.0", "name": "third", "plugins": [{"type": "bridge"}, {"type": "portmap"}]}'
 
 # A driver that is not here is tried as it comes.
 VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -100,6 +115,11 @@ VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "dual stack": {"options": VNI, "pools": (BARE4, BARE6), "enable_ipv6": True},
         "direct": {"options": {"backend": "direct"}, "pools": (BARE4,)},
         "point": {"options": VNI | {"carrick.routed.mode": "point"}, "pools": (BARE4,)},
+    },
+    "cni": {"plain": {"options": {"conf": CONFLIST, "path": "/usr/lib/cni"}}},
+    "remote": {
+        "plain": {"options": {"anything": "goes"}},
+        "dual stack": {"pools": (POOL4, POOL6), "enable_ipv6": True},
     },
     "ptp": {"plain": {}, "dual stack": {"pools": (POOL4, POOL6), "enable_ipv6": True}},
 }
@@ -495,6 +515,74 @@ def test_hostile_endpoints_are_refused_in_our_words(
     for step in case.plan_endpoint(case.made_network()).steps:
         assert step.describe().isprintable()
     assert endpoint.interface == case.endpoint.interface
+
+
+# Endpoints that somebody else makes ----------------------------------------------------------
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(item.values, id=item.id) for item in cases() if isinstance(item.values[0], Delegating)
+    ]
+)
+def delegated(request: pytest.FixtureRequest) -> Case:
+    return make_case(*request.param)
+
+
+def made_by_somebody(case: Case) -> Made:
+    """What the other side may answer, with a link that it has left on the host."""
+    return Made(
+        interface="fake0" if case.network.driver == "remote" else "eth0",
+        source="left0" if case.network.driver == "remote" else "",
+        mac_address="02:00:00:00:00:99",
+        ipv4="10.7.0.5/24",
+        ipv6="fd07::5/64" if case.network.pool(6) else "",
+        gateway4="10.7.0.1",
+        gateway6="fd07::1" if case.network.pool(6) else "",
+        routes=(MadeRoute("198.51.100.0/24", "10.7.0.1"), MadeRoute("203.0.113.7/32")),
+    )
+
+
+def call_of(case: Case) -> EndpointCall:
+    assert isinstance(case.driver, Delegating)
+    return case.driver.plan_call(case.network, case.endpoint, case.sandbox, Wishes())
+
+
+def test_a_call_names_its_endpoint(delegated: Case) -> None:
+    call = call_of(delegated)
+    assert call == call_of(delegated)
+    assert (call.endpoint_id, call.netns) == (delegated.endpoint.id, NETNS)
+    assert call.sandbox_id == delegated.sandbox.id
+
+
+def test_what_was_made_is_taken_over_and_given_back(delegated: Case) -> None:
+    driver, call, made = delegated.driver, call_of(delegated), made_by_somebody(delegated)
+    assert isinstance(driver, Delegating)
+    endpoint, plan = driver.plan_made(call, delegated.endpoint, made)
+    assert (endpoint.mac_address, endpoint.ipv4, endpoint.gateway4) == (
+        made.mac_address,
+        "10.7.0.5/24",
+        "10.7.0.1",
+    )
+    assert endpoint.interface == made.interface
+    kernel = delegated.made_network()
+    before = picture(kernel)
+    if made.source:
+        kernel.add_link(made.source, "veth")
+        for step in plan.steps:
+            assert step.describe().isprintable()
+            carry_out(kernel, [step, step])
+        inside = kernel.look(NETNS)
+        assert inside.links[made.interface].up
+        # Nothing is left to repair.
+        view = HostView(kernel.look(), "carrick", 1450)
+        sandbox = replace(delegated.sandbox, endpoints=(endpoint,))
+        assert driver.plan_endpoint(delegated.network, endpoint, sandbox, view, inside).steps == ()
+    carry_out(kernel, driver.plan_return(call, made).steps)
+    if made.source:
+        assert made.source in kernel.look().links
+        carry_out(kernel, [DeleteLink(made.source)])
+    assert picture(kernel) == before
 
 
 # The registry --------------------------------------------------------------------------------

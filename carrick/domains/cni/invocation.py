@@ -86,7 +86,8 @@ def check_wishes(configuration: ConfigurationList, call: EndpointCall) -> None:
                 f"network {call.network_name} cannot do {flag}: no plugin of the CNI configuration "
                 f"{configuration.name} ({', '.join(configuration.types)}) has the capability {capability}",
                 remedy=f'leave out {flag}, or add "capabilities": {{"{capability}": true}} to a plugin that '
-                "can, and create the network again",
+                "can, and create the network again"
+                + ("; or begin with another network" if capability == "portMappings" else ""),
             )
 
 

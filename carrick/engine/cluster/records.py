@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Generic, TypeVar
 
 from ...host.store.contract import Entry, Store
@@ -121,9 +122,13 @@ def check_endpoint(record_id: str, endpoint: RemoteEndpoint) -> None:
     _check_key(record_id, endpoint.key)
     if not _MAC.fullmatch(endpoint.mac_address):
         raise ValueError(f"{endpoint.mac_address[:40]!r} is no MAC address")
-    for version, address in ((4, endpoint.ipv4), (6, endpoint.ipv6)):
-        if address and ip_address(address).version != version:
-            raise ValueError(f"{address} is not an address of IPv{version}")
+    for version, family, address in ((4, AF_INET, endpoint.ipv4), (6, AF_INET6, endpoint.ipv6)):
+        if address:
+            try:
+                # There are hundreds of thousands of them: this takes a tenth of what `ip_address` does.
+                inet_pton(family, address)
+            except OSError:
+                raise ValueError(f"{address[:60]!r} is not an address of IPv{version}") from None
 
 
 def _check_key(found: str, wanted: str) -> None:

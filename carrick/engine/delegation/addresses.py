@@ -1,4 +1,4 @@
-"""Pools and addresses that IPAM plugins gave: written down as they are given, struck off as they are given back.
+"""Pools and addresses that IPAM plugins gave: written down as they come, struck off as they go back.
 
 What a plugin cannot be told now is stale, and told by `sweep`.
 """

@@ -6,29 +6,24 @@ from ...model.networks import Endpoint, Sandbox
 from ..values import ContainerRecord
 
 
-def plan_wishes(
-    record: ContainerRecord, sandbox: Sandbox, endpoint: Endpoint, *, publishes_itself: bool
-) -> Wishes:
+def plan_wishes(record: ContainerRecord, sandbox: Sandbox, endpoint: Endpoint) -> Wishes:
     """Return the wishes of a container at one endpoint.
 
-    Its ports are asked of its first network, and of none with `publishes_itself`: then it is on a network
-    where Carrick does that.
+    Its ports are asked of the network that will be its gateway, as far as that can be told before anybody
+    has said what is a gateway: where that is one of ours, we publish them, and ask nobody.
     """
     host = record.host_config
     exposed = tuple(record.config.exposed_ports)
     ports = host.port_bindings
     if host.publish_all_ports:
         have = {(item.container_port, item.protocol) for item in ports}
-        named = [
-            (int(number), protocol or "tcp") for number, _, protocol in (e.partition("/") for e in exposed)
-        ]
-        ports += tuple(
-            PortBinding(port, protocol) for port, protocol in named if (port, protocol) not in have
-        )
-    is_first = endpoint.index == min(item.index for item in sandbox.endpoints)
+        parts = (text.partition("/") for text in exposed)
+        named = [(int(number), protocol or "tcp") for number, _, protocol in parts if number.isdigit()]
+        ports += tuple(PortBinding(*item) for item in named if item not in have)
+    first = min(sandbox.endpoints, key=lambda item: (-item.settings.gw_priority, item.index))
     return Wishes(
         container_name=record.name,
-        ports=ports if is_first and not publishes_itself else (),
+        ports=ports if first.id == endpoint.id else (),
         exposed_ports=exposed,
         dns=host.dns,
         dns_search=host.dns_search,

@@ -264,6 +264,21 @@ async def test_what_was_not_written_down_before_the_end_is_not_taken_away(hosts:
     assert set(fdb) <= {ANY_MAC}
 
 
+async def test_the_first_on_a_network_is_found_by_name_on_its_own_host(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await one.run("before", "blue")
+    await one.engine.containers.remove("before", force=True)
+    # Without anything that the cluster could say of it.
+    one.wire.cut()
+    await one.run("alone", "blue")
+    found = {
+        name for item in one.engine.names.snapshot(1).networks for e in item.endpoints for name in e.names
+    }
+    assert "alone" in found and "before" not in found
+
+
 async def test_those_who_own_addresses_are_asked_what_nobody_knows(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)

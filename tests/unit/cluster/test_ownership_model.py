@@ -1,4 +1,5 @@
-"""Ownership under partition, by random histories: no address is ever published twice, and all converge.
+"""Ownership and names under partition, by random histories: no address is ever published twice, no node ever
+knows two containers by one address, and all converge.
 
 Containers start and stop, wires are cut and healed, daemons are killed and started, time goes by, also enough
 of it for nodes to be given up. Whatever happened: once all wires are whole, what is published is what runs.
@@ -13,10 +14,16 @@ from collections import Counter
 import pytest
 
 from carrick.model.errors import CarrickError
-from carrick.testing.cluster import Memory
+from carrick.testing.cluster import Memory, SimulatedNode
 from tests.unit.cluster.cluster_harness import NET, Cluster, assert_unique, network
 
 NODES = ("one", "two", "three", "four")
+
+
+def view(node: SimulatedNode) -> dict[str, str]:
+    """Return what names resolve to on a node."""
+    table = node.mirror.want_endpoints(NET)
+    return {name: item.ipv4 for item in table.values() for name in item.names}
 
 
 async def step(cluster: Cluster, chance: random.Random, dead: dict[str, Memory], number: int) -> None:
@@ -62,13 +69,20 @@ async def test_no_address_is_published_twice_whatever_happens(seed: int) -> None
         await step(cluster, chance, dead, number)
         published = Counter((await cluster.published()).values())
         assert not [address for address, count in published.items() if count > 1]
+        for node in cluster.nodes.values():
+            # Cut off it may know what is no more, and never two things at once.
+            known = Counter(view(node).values())
+            assert not [address for address, count in known.items() if count > 1], node.id
     for name, memory in dead.items():
         await cluster.start(name, memory)
     for node in cluster.nodes.values():
         node.wire.heal()
+        view(node)
     await cluster.advance(120)
     assert_unique(cluster.nodes)
     running = {name: at for node in cluster.nodes.values() for name, (_, at) in node.containers.items()}
     assert await cluster.published() == running
+    for node in cluster.nodes.values():
+        assert view(node) == running, node.id
     await cluster.close()
     await cluster.store.aclose()

@@ -164,6 +164,15 @@ class TestCni:
         await engine.networks.connect("net", "box", EndpointSettings())
         assert all("runtimeConfig" not in body for _, _, body in world.cni.runs)
         assert engine.state.find_container("box").ports
+        # Unless it is to be the gateway: then it has them, and we have not.
+        await engine.networks.disconnect("net", "box")
+        await world.run(engine, "web", "bridge", port_bindings=(PortBinding(81, "tcp", "", "8081"),))
+        assert len(engine.state.find_container("web").ports) == 2
+        await engine.networks.connect("net", "web", EndpointSettings(gw_priority=1))
+        assert world.cni.runs[-1][2]["runtimeConfig"]["portMappings"][0]["hostPort"] == 8081
+        assert engine.state.find_container("web").ports == ()
+        await engine.networks.disconnect("net", "web")
+        assert len(engine.state.find_container("web").ports) == 2
 
     async def test_connect_and_disconnect(self, world: World, engine: CarrickEngine) -> None:
         await engine.networks.create(CNI)

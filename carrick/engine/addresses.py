@@ -5,7 +5,7 @@ one lock, because a plan is good only until the next change. Pools are few opera
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -29,6 +29,9 @@ from ..model.networks import Network, PoolConfig
 from .clock import Clock
 from .state import State, Write
 from .values import PoolUse
+
+AddressRange = tuple[Address, Address]
+"""The first and the last address."""
 
 
 def pool_id(network_id: str, version: int) -> PoolId:
@@ -202,11 +205,17 @@ class Addresses:
     # Endpoints -------------------------------------------------------------------------------
 
     def assign(
-        self, network: Network, owner: str, ipv4: str, ipv6: str, transaction: Transaction
+        self,
+        network: Network,
+        owner: str,
+        ipv4: str,
+        ipv6: str,
+        transaction: Transaction,
+        ranges: Sequence[AddressRange] = (),
     ) -> tuple[str, str]:
         """Plan the addresses of one endpoint; return them with prefix length, "" for no such family.
 
-        An owner that has an address keeps it; `ipv4`/`ipv6` ask for one.
+        An owner that has an address keeps it; `ipv4`/`ipv6` ask for one, `ranges` for one in any of them.
         """
         found = {4: "", 6: ""}
         for version, asked in ((4, ipv4), (6, ipv6)):
@@ -221,7 +230,7 @@ class Addresses:
             if allocator is None:
                 # It was removed while the caller waited for its turn.
                 raise NotFound(f"network {network.name} not found")
-            change = self._plan(allocator, owner, asked)
+            change = self._plan_in(allocator, owner, asked, [r for r in ranges if r[0].version == version])
             assert change.lease is not None  # plan_allocate raises where it cannot give one
             transaction.add(allocator, change)
             found[version] = f"{change.lease.address}/{config.network.prefixlen}"
@@ -240,10 +249,27 @@ class Addresses:
         transaction.add(allocator, change)
         return f"{change.lease.address}/{config.network.prefixlen}"
 
-    def _plan(self, allocator: Allocator, owner: str, asked: str) -> LeaseChange:
+    def _plan_in(
+        self, allocator: Allocator, owner: str, asked: str, ranges: Sequence[AddressRange]
+    ) -> LeaseChange:
+        """Plan an address in the first of the ranges that has a free one; anywhere if there are none."""
+        if asked or not ranges:
+            return self._plan(allocator, owner, asked)
+        for number, within in enumerate(ranges, 1):
+            try:
+                return self._plan(allocator, owner, "", within)
+            except Failed:
+                if number == len(ranges):
+                    raise
+        raise AssertionError("there is a range")
+
+    def _plan(
+        self, allocator: Allocator, owner: str, asked: str, within: AddressRange | None = None
+    ) -> LeaseChange:
         now = self._clock.now_ns() / 1e9
+        address = ip_address(asked) if asked else None
         try:
-            return allocator.plan_allocate(owner, now=now, address=ip_address(asked) if asked else None)
+            return allocator.plan_allocate(owner, now=now, address=address, within=within)
         except InvalidRequest as error:
             raise InvalidRequest(f"invalid endpoint settings:\n{error.message}") from error
         except PoolFull as error:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
 from ..domains.guests import (
     HOST_NETNS,
@@ -155,8 +156,9 @@ class GuestService:
             elif driver.capabilities.addressed and not spec.unaddressed:
                 owner = spec.lease or spec.id
                 asked = spec.settings
+                ranges = [(ip_address(first), ip_address(last)) for first, last in spec.ranges]
                 ipv4, ipv6 = self._addresses.assign(
-                    network, owner, asked.ipv4_address, asked.ipv6_address, transaction
+                    network, owner, asked.ipv4_address, asked.ipv6_address, transaction, ranges
                 )
             endpoint = self._plan_endpoint(record, network, driver, ipv4, ipv6)
             sandbox = Sandbox(SandboxId(spec.id), spec.id, spec.netns, active=True, endpoints=(endpoint,))

@@ -47,6 +47,7 @@ class GuestSpec:
       under the name `interface`, without addresses, for the other engine to move and configure (libnetwork).
     - `default_route`: None is "if the namespace has none yet".
     - `routes`: further routes, each (destination, gateway or "" for the network's own).
+    - `ranges`: where its addresses may be, each range by its first and its last address.
     - `lease`: whose lease of addresses to use (`Guests.lease`; the lease stays its owner's), "" to be given
       some of its own.
     - `addresses`: addresses with prefix length that somebody else gives (a delegated IPAM), in no pool of
@@ -73,6 +74,7 @@ class GuestSpec:
     default_route: bool | None = None
     routes: tuple[tuple[str, str], ...] = ()
     mtu: int = 0
+    ranges: tuple[tuple[str, str], ...] = ()
     lease: str = ""
     addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()

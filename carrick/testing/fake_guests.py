@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 from ..domains.sandboxes.interfaces import choose_mac
@@ -64,7 +64,8 @@ class FakeGuests:
             asked = {4: spec.settings.ipv4_address, 6: spec.settings.ipv6_address}
             for pool in network.pools:
                 owner = spec.lease or spec.id
-                found[pool.version] = self._assign(network, owner, pool.version, asked[pool.version])
+                wish = asked[pool.version] or self._first_in(spec.ranges, pool.version)
+                found[pool.version] = self._assign(network, owner, pool.version, wish)
         gateways = {pool.version: pool.gateway for pool in network.pools if has_default}
         return Endpoint(
             EndpointId(make_id("endpoint", next(self._engine.serial))),
@@ -80,6 +81,15 @@ class FakeGuests:
             gateway4=gateways.get(4, ""),
             gateway6=gateways.get(6, ""),
         )
+
+    def _first_in(self, ranges: tuple[tuple[str, str], ...], version: int) -> str:
+        taken = {ip_interface(item).ip for item in self.leases.values()}
+        for first, last in ranges:
+            low, high = ip_address(first), ip_address(last)
+            if low.version == version:
+                wanted = (low + offset for offset in range(int(high) - int(low) + 1))
+                return str(next(address for address in wanted if address not in taken))
+        return ""
 
     def _assign(self, network: Network, owner: str, version: int, asked: str) -> str:
         key = (network.id, owner, version)

@@ -176,11 +176,19 @@ class Allocator:
             state=replace(self._state, sequence=sequence),
         )
 
-    def plan_allocate(self, owner: str, *, now: float, address: Address | None = None) -> LeaseChange:
+    def plan_allocate(
+        self,
+        owner: str,
+        *,
+        now: float,
+        address: Address | None = None,
+        within: tuple[Address, Address] | None = None,
+    ) -> LeaseChange:
         """Plan a lease for `owner`: the one it has, or `address`, or the next free one.
 
-        Asking again gives the same lease and nothing to write. Raises AddressInUse, PoolFull,
-        InvalidRequest (not in this subnet), and Conflict if the owner has another address than `address`.
+        `within` are the first and the last address that it may be. Asking again gives the same lease and
+        nothing to write. Raises AddressInUse, PoolFull, InvalidRequest (not in this subnet), and Conflict if
+        the owner has another address than `address`.
         """
         if address is not None and not self.pool.contains(address):
             raise no_subnet_contains(address)
@@ -195,6 +203,8 @@ class Allocator:
             if self.pool.blocks is not None and any(address in item for item in self.pool.reserved):
                 raise AddressInUse(address, "the network's own in its block")
             return self._grant(owner, address, LeaseKind.STATIC)
+        if within is not None:
+            return self._plan_within(owner, int(within[0]), int(within[1]), now)
         return self._plan_next(owner, now)
 
     def plan_release(self, address: Address, sequence: int, *, now: float) -> LeaseChange:
@@ -263,6 +273,20 @@ class Allocator:
         return self._grant(
             owner, oldest.address, LeaseKind.DYNAMIC, reused_early=not self._has_rested(oldest, now)
         )
+
+    def _plan_within(self, owner: str, first: int, last: int, now: float) -> LeaseChange:
+        """Plan the next free address of a range: one that was never given, else the one freed longest ago."""
+        after = first if self._state.cursor is None else max(first, int(self._state.cursor) + 1)
+        for begin in (after, first):
+            number = self._clear.at_or_after(begin)
+            if number is not None and number <= last:
+                return self._grant(owner, self.pool.address(number), LeaseKind.DYNAMIC)
+        for freed in self._freed.values():
+            if first <= int(freed.address) <= last:
+                rested = self._has_rested(freed, now)
+                return self._grant(owner, freed.address, LeaseKind.DYNAMIC, reused_early=not rested)
+        between = f"between {self.pool.address(first)} and {self.pool.address(last)}"
+        raise PoolFull(self.pool.version, f"{self.pool.label}, {between}")
 
     def _grant(
         self,

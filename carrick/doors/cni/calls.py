@@ -26,12 +26,12 @@ from .result import render_result
 from .translate import (
     NETWORK_DETAIL,
     Given,
-    check_ranges,
     differences,
     guest_ids,
     network_of,
     plan_guest,
     plan_network,
+    ranges_of,
     result_of,
 )
 from .versions import CURRENT, SUPPORTED
@@ -158,9 +158,9 @@ class CniCalls:
 
     async def _attach(self, call: Call, config: NetConf, given: Given | None) -> GuestView:
         network = await self._network(config, given)
-        if given is None:
-            check_ranges(config, network)
         spec = plan_guest(call, config, network, given)
+        if given is None:
+            spec = replace(spec, ranges=ranges_of(config, network))
         try:
             return await self._guests.add(spec)
         except NotFound as error:

@@ -128,12 +128,6 @@ def _family(asked: bool | None, pools: Sequence[PoolConfig], version: int) -> bo
 
 
 def _pool_of(item: Range) -> PoolConfig:
-    if item.range_start or item.range_end:
-        raise CniError(
-            Code.INVALID_CONFIG,
-            "a range from rangeStart to rangeEnd cannot be made a network's",
-            "give its subnet alone, or 'create.subnets' with 'ipRange', or the IPAM plugin host-local",
-        )
     return PoolConfig(item.subnet, gateway=item.gateway)
 
 
@@ -144,19 +138,36 @@ def _check_subnet(text: str) -> None:
         raise CniError(Code.INVALID_CONFIG, f"invalid subnet: {error}") from error
 
 
-def check_ranges(config: NetConf, network: Network) -> None:
-    """Check that the ranges that the runtime asks for are those that the network has. CniError 7."""
+def ranges_of(config: NetConf, network: Network) -> tuple[tuple[str, str], ...]:
+    """Return where the runtime wishes the addresses to be. CniError 7 if the network is not there.
+
+    A range without ends of its own is all of its subnet, and no wish beyond that.
+    """
     asked = (config.runtime_config and config.runtime_config.ip_ranges) or ()
     have = {pool.subnet for pool in network.pools}
+    found = []
     for item in (item for ranges in asked for item in ranges):
         _check_subnet(item.subnet)
-        if str(ip_network(item.subnet)) not in have or item.range_start or item.range_end:
+        subnet = ip_network(item.subnet)
+        if str(subnet) not in have:
             raise CniError(
                 Code.INVALID_CONFIG,
-                f"network {network.name} does not have the range asked for, {item.subnet}"
-                + (f" {item.range_start}-{item.range_end}" if item.range_start or item.range_end else ""),
+                f"network {network.name} does not have the range asked for, {item.subnet}",
                 f"it has {', '.join(sorted(have)) or 'no subnets'}",
             )
+        if not item.range_start and not item.range_end:
+            continue
+        try:
+            first = ip_address(item.range_start or subnet.network_address)
+            last = ip_address(item.range_end or subnet.broadcast_address)
+        except ValueError as error:
+            raise CniError(Code.INVALID_CONFIG, f"invalid range: {error}") from error
+        if first not in subnet or last not in subnet or int(first) > int(last):
+            raise CniError(
+                Code.INVALID_CONFIG, f"invalid range: {first}-{last} is not a part of {item.subnet}"
+            )
+        found.append((str(first), str(last)))
+    return tuple(found)
 
 
 def plan_guest(call: Call, config: NetConf, network: Network, given: Given | None) -> GuestSpec:

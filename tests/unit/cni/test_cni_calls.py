@@ -289,9 +289,14 @@ async def test_the_runtimes_range_makes_the_network(door: Door) -> None:
     ranges = [[{"subnet": "10.5.0.0/24", "gateway": "10.5.0.1"}]]
     await door.add(conf(network="ranged", create={}, runtimeConfig={"ipRanges": ranges}))
     assert (await door.engine.networks.get("ranged")).network.pools[0].subnet == "10.5.0.0/24"
-    ranges[0][0]["rangeStart"] = "10.5.0.9"
-    config = conf(network="other", create={}, runtimeConfig={"ipRanges": ranges})
-    assert await door.code("ADD", config, container="two") == 7
+    ranges[0][0] |= {"rangeStart": "10.5.0.9", "rangeEnd": "10.5.0.10"}
+    config = conf(network="ranged", runtimeConfig={"ipRanges": ranges})
+    for number, expected in enumerate(("10.5.0.9/24", "10.5.0.10/24")):
+        result = await door.add(config, container=f"in{number}", interface=f"net{number}")
+        assert result["ips"][0]["address"] == expected
+    for start, end in (("10.5.0.9", "10.5.0.3"), ("10.6.0.9", ""), ("x", "")):
+        ranges[0][0] |= {"rangeStart": start, "rangeEnd": end}
+        assert await door.code("ADD", config, container="two") == 7
 
 
 # Chains ----------------------------------------------------------------------------------------------

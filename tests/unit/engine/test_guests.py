@@ -232,6 +232,22 @@ async def test_an_mtu_of_its_own(engine: CarrickEngine, machine: FakeMachine) ->
     assert (await engine.guests.add(guest("c2/x", "other", "x"))).mtu == 1500
 
 
+async def test_in_a_range(engine: CarrickEngine, machine: FakeMachine) -> None:
+    wish = (("10.5.0.40", "10.5.0.41"),)
+    views = []
+    for number in range(2):
+        spec = guest(f"c{number}/e{number}", interface=f"e{number}", ranges=wish)
+        views.append(await engine.guests.add(spec))
+    assert [view.endpoint.ipv4 for view in views] == ["10.5.0.40/24", "10.5.0.41/24"]
+    with pytest.raises(Failed, match=r"10\.5\.0\.40 and 10\.5\.0\.41"):
+        await engine.guests.add(guest("c3/e3", interface="e3", ranges=wish))
+    await engine.guests.remove(views[0].record.id)
+    again = await engine.guests.add(guest("c3/e3", interface="e3", ranges=(("10.5.0.3", "10.5.0.3"), *wish)))
+    assert again.endpoint.ipv4 == "10.5.0.3/24"
+    more = await engine.guests.add(guest("c4/e4", interface="e4", ranges=wish))
+    assert more.endpoint.ipv4 == "10.5.0.40/24"
+
+
 async def test_staged(engine: CarrickEngine, machine: FakeMachine) -> None:
     spec = guest("ep1", interface="ckp0", netns="", staged=True, name="")
     view = await engine.guests.add(spec)

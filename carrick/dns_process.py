@@ -115,7 +115,7 @@ class Resolver:
             step.attempt,
             netns_path=path,
             address=step.server.address,
-            port=step.server.port,
+            port=(step.tcp and step.server.tcp_port) or step.server.port,
             tcp=step.tcp,
             payload=step.payload,
         )

@@ -68,7 +68,10 @@ class GuestNames:
             sandbox_id=_id(netns),
             netns_path=netns,
             networks=tuple(endpoint.network_id for endpoint in endpoints),
-            servers=tuple(UpstreamServer(address, port=port) for address, port in map(server_of, servers)),
+            servers=tuple(
+                UpstreamServer(address, port=udp, tcp_port=tcp)
+                for address, udp, tcp in map(server_of, servers)
+            ),
             use_host_servers=not servers,
             ndots_set=any(item.startswith("ndots:") for item in options),
             external=any(elect_gateways([item]).ipv4 or elect_gateways([item]).ipv6 for item in endpoints),

@@ -17,8 +17,8 @@ from .networks import EndpointSettings
 class GuestDns:
     """What a guest asked of name resolution beyond Carrick's own names.
 
-    `servers` are asked from its namespace for all other names: an address, or `ADDRESS#PORT`. None are the
-    host's own.
+    `servers` are asked from its namespace for all other names: each an address, `ADDRESS#PORT` or
+    `ADDRESS#UDP/TCP`. None are the host's own.
     """
 
     servers: tuple[str, ...] = ()

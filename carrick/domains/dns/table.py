@@ -276,6 +276,6 @@ def _sandbox(view: SandboxView) -> Sandbox:
             links[fold(name)] = (*links.get(fold(name), ()), parsed)
     for server in view.servers:
         parse_address(server.address, f"{what}: server")
-        if not 0 < server.port < 65536:
-            raise InvalidRequest(f"{what}: {server.port} is not a port")
+        if not (0 < server.port < 65536 and 0 <= server.tcp_port < 65536):
+            raise InvalidRequest(f"{what}: {server.port}/{server.tcp_port} is not a port")
     return Sandbox(view, hosts, links)

@@ -71,11 +71,15 @@ class ServerSide(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamServer:
-    """A server to forward to. `side` is HOST for the host's own, CONTAINER for `--dns`."""
+    """A server to forward to. `side` is HOST for the host's own, CONTAINER for `--dns`.
+
+    `tcp_port` is where it listens for TCP, 0 for the same port.
+    """
 
     address: str
     side: ServerSide = ServerSide.CONTAINER
     port: int = DNS_PORT
+    tcp_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ def as_fixed(addresses: Sequence[str]) -> tuple[str, str]:
     return found[4], found[6]
 
 
-def server_of(text: str) -> tuple[str, int]:
-    """Parse `ADDRESS` or `ADDRESS#PORT`."""
-    address, _, port = text.partition("#")
+def server_of(text: str) -> tuple[str, int, int]:
+    """Parse `ADDRESS`, `ADDRESS#PORT` or `ADDRESS#UDP/TCP`; a port for TCP of 0 is the same one."""
+    address, _, ports = text.partition("#")
+    udp, _, tcp = ports.partition("/")
     try:
-        return str(ip_address(address.partition("%")[0])), int(port or 53)
+        return str(ip_address(address.partition("%")[0])), int(udp or 53), int(tcp or 0)
     except ValueError:
         raise InvalidRequest(f"invalid DNS server {text!r}: it must be an IP address") from None
 

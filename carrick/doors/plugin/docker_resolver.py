@@ -16,8 +16,9 @@ _ADDRESS = IPv4Address("127.0.0.11")
 _LISTEN = 0x0A
 
 
-def find_resolver_port(netns: str) -> int | None:
-    """Return the UDP port of Docker's resolver in the namespace at a path, None if it has none (yet).
+def find_resolver_ports(netns: str) -> tuple[int, int] | None:
+    """Return the UDP and the TCP port of Docker's resolver in the namespace at a path, None if it has none
+    (yet). The port for TCP may be 0: it does not listen there.
 
     Blocks for a moment, and must run in a thread: it goes into the namespace.
     """
@@ -28,16 +29,18 @@ def find_resolver_port(netns: str) -> int | None:
     except (CarrickError, OSError) as error:
         log.debug("looking for Docker's resolver in %s: %s", netns, error)
         return None
-    return choose_port(udp, tcp)
+    return choose_ports(udp, tcp)
 
 
-def choose_port(udp: str, tcp: str) -> int | None:
-    """Return the port that is Docker's, of /proc/net/udp and /proc/net/tcp.
+def choose_ports(udp: str, tcp: str) -> tuple[int, int] | None:
+    """Return the ports that are Docker's, of /proc/net/udp and /proc/net/tcp.
 
     Where UDP and TCP have a port in common it is Carrick's.
     """
-    others = parse_ports(udp) - parse_ports(tcp, state=_LISTEN)
-    return min(others, default=None)
+    datagrams, streams = parse_ports(udp), parse_ports(tcp, state=_LISTEN)
+    if not (others := datagrams - streams):
+        return None
+    return min(others), min(streams - datagrams, default=0)
 
 
 def parse_ports(text: str, state: int | None = None) -> set[int]:

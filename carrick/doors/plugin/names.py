@@ -26,7 +26,7 @@ from ...host.kernel.netns import is_netns
 from ...model.errors import CarrickError, NotFound, Unavailable
 from ...model.guests import GuestDns
 from ...model.ids import ContainerId
-from .docker_resolver import find_resolver_port
+from .docker_resolver import find_resolver_ports
 from .endpoints import NETWORK_DETAIL
 from .engine_api import DockerContainer, DockerEvent
 from .ipam import ENGINE
@@ -57,13 +57,13 @@ class DockerNames:
         docker: Docker | None,
         *,
         has_netns: Callable[[Path], bool] = is_netns,
-        find_port: Callable[[str], int | None] = find_resolver_port,
+        find_ports: Callable[[str], tuple[int, int] | None] = find_resolver_ports,
         pauses_s: tuple[float, ...] = _PAUSES_S,
     ) -> None:
         self._guests = guests
         self._docker = docker
         self._has_netns = has_netns
-        self._find_port = find_port
+        self._find_ports = find_ports
         self._pauses_s = pauses_s
         self._is_away = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -132,9 +132,9 @@ class DockerNames:
         try:
             await _until(partial(self._is_there, netns), _NAMESPACE_EVERY_S, _NAMESPACE_FOR_S)
             await self._guests.settle(guest, netns=netns)
-            find_port = partial(asyncio.to_thread, self._find_port, netns)
-            port = await _until(find_port, _RESOLVER_EVERY_S, _RESOLVER_FOR_S)
-            await self._guests.settle(guest, dns=GuestDns((f"{RESOLVER}#{port}",)))
+            find_ports = partial(asyncio.to_thread, self._find_ports, netns)
+            udp, tcp = await _until(find_ports, _RESOLVER_EVERY_S, _RESOLVER_FOR_S)
+            await self._guests.settle(guest, dns=GuestDns((f"{RESOLVER}#{udp}/{tcp}",)))
         except (TimeoutError, NotFound):
             return  # it has no resolver, or is gone by now
         except CarrickError as error:

@@ -41,7 +41,7 @@ class Site:
         self.engine = FakeEngine()
         self.docker = FakeDocker()
         self.there: set[str] = {NETNS}
-        self.port: int | None = 5000
+        self.ports: tuple[int, int] | None = (5000, 5001)
         self.names = self._names(self.docker)
 
     def _names(self, docker: FakeDocker | None) -> DockerNames:
@@ -49,7 +49,7 @@ class Site:
             self.engine.guests,
             docker,
             has_netns=lambda path: str(path) in self.there,
-            find_port=lambda netns: self.port,
+            find_ports=lambda netns: self.ports,
             pauses_s=(0.01,) * 5,
         )
 
@@ -97,7 +97,7 @@ async def test_a_guest_gets_name_aliases_namespace_and_resolver() -> None:
         )
         spec = await site.now(view)
     assert (spec.name, spec.hostname, spec.settings.aliases) == ("web", "host1", ("w",))
-    assert (spec.container_id, spec.netns, spec.dns.servers) == ("c" * 64, NETNS, ("127.0.0.11#5000",))
+    assert (spec.container_id, spec.netns, spec.dns.servers) == ("c" * 64, NETNS, ("127.0.0.11#5000/5001",))
 
 
 async def test_a_namespace_that_comes_later_is_waited_for() -> None:
@@ -146,9 +146,9 @@ async def test_when_docker_is_back_everything_is_looked_at_again() -> None:
         await until(lambda: site.engine.guests.views[view.record.id].spec.name == "web")
         await until(lambda: site.engine.guests.views[view.record.id].spec.dns.servers != ())
         # A restarted engine's resolvers have other ports.
-        site.port = 6000
+        site.ports = (6000, 6001)
         site.docker.queue.put_nowait(None)
-        servers = ("127.0.0.11#6000",)
+        servers = ("127.0.0.11#6000/6001",)
         await until(lambda: site.engine.guests.views[view.record.id].spec.dns.servers == servers)
 
 

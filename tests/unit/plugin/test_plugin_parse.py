@@ -6,7 +6,7 @@ import pytest
 
 from carrick.doors.api.parse.fields import Fields
 from carrick.doors.plugin import parse
-from carrick.doors.plugin.docker_resolver import choose_port, parse_ports
+from carrick.doors.plugin.docker_resolver import choose_ports, parse_ports
 from carrick.doors.plugin.parse import NetworkOptions
 from carrick.doors.plugin.render import render_error
 from carrick.model import errors
@@ -112,5 +112,5 @@ def test_every_error_has_a_status_and_a_message(kind: type[errors.CarrickError])
 def test_docker_s_resolver_is_the_one_whose_ports_differ() -> None:
     assert parse_ports(UDP) == {0x9D5E, 0xC368}
     assert parse_ports(TCP, state=0x0A) == {0x88F7, 0x9D5E}
-    assert choose_port(UDP, TCP) == 0xC368
-    assert choose_port("header\n", TCP) is None
+    assert choose_ports(UDP, TCP) == (0xC368, 0x88F7)
+    assert choose_ports("header\n", TCP) is None

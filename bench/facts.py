@@ -44,6 +44,7 @@ _TOOLS: Mapping[str, Sequence[str]] = {
     "runc": ("/usr/sbin/runc", "--version"),
     "conmon": ("/usr/bin/conmon", "--version"),
     "docker client": ("/usr/bin/docker", "--version"),
+    "CNI plugins": ("dpkg-query", "-W", "containernetworking-plugins"),
     "iptables": ("/usr/sbin/iptables", "--version"),
 }
 

@@ -90,6 +90,7 @@ def all_metrics(options: Options) -> tuple[Metric, ...]:
         "recovery": _recovery,
         "growth": _growth,
         "across": _across,
+        "cni": _cni,
     }
     return tuple(
         metric for name, make in groups.items() if name in options.measures for metric in make(options)
@@ -200,6 +201,9 @@ ACROSS = {
     "routed_direct": ("routed, by plain routes", "routed", {"backend": "direct"}),
     "routed_wireguard": ("routed, by WireGuard", "routed", {"backend": "wireguard"}),
 }
+#: One of them once more without what `bridge-nf-call-iptables` does, ours and the static VXLAN: key, network.
+#: With it (br_netfilter is there, and on) what crosses a bridge passes the host's firewall as well.
+UNFILTERED = ("overlay_unfiltered", "overlay")
 #: What the networks across hosts are held against, in the place of other engines.
 ACROSS_PEERS = ("static", "raw")
 NAMES_ACROSS = (50, 5000)
@@ -209,14 +213,18 @@ NAMES_NODES = 50
 def _across(options: Options) -> Iterator[Metric]:
     del options
     higher = Better.HIGHER
-    for path, (title, _, _) in ACROSS.items():
+    titles = {path: title for path, (title, _, _) in ACROSS.items()}
+    titles[UNFILTERED[0]] = f"{titles[UNFILTERED[1]]}, bridge-nf-call-iptables off"
+    for path, title in titles.items():
         key, group = f"across.{path}", f"Across hosts, {title}"
         # What is encrypted has no equal that is made by hand here.
         targets = () if path == "routed_wireguard" else (RatioTarget("static", 0.95),)
+        # Nor has what is routed; but an overlay is the very thing.
+        latency, rate = ((RatioTarget("static", 1.05),), targets) if path in UNFILTERED else ((), ())
         yield Metric(f"{key}.throughput", group, "TCP throughput", "Gbit/s", higher, targets)
-        yield Metric(f"{key}.rtt_p50", group, "request/response, p50", "µs")
+        yield Metric(f"{key}.rtt_p50", group, "request/response, p50", "µs", targets=latency)
         yield Metric(f"{key}.rtt_p99", group, "request/response, p99", "µs")
-        yield Metric(f"{key}.connections", group, "new connections", "1/s", higher)
+        yield Metric(f"{key}.connections", group, "new connections", "1/s", higher, rate)
         yield Metric(f"{key}.busy", group, "cores in use during the throughput", "cores")
     for count in NAMES_ACROSS:
         group = f"DNS, {count} names on {NAMES_NODES} nodes"
@@ -226,6 +234,32 @@ def _across(options: Options) -> Iterator[Metric]:
             names_key("latency", count), group, "dnsperf -c 10 -q 100, mean latency", "ms", targets=flat
         )
         yield Metric(names_key("appear", count), group, "until the last of them is found", "s")
+
+
+#: The reference plugins in the order that Podman's own configuration has them.
+CNI_PEER = "chain"
+CNI_CASES = {"port": "one port published", "bare": "no port"}
+_CNI_TARGETS = {"add": 0.3, "del": 0.15}
+
+
+def _cni(options: Options) -> Iterator[Metric]:
+    first, last = options.growth[0], options.growth[-1]
+    for case, title in CNI_CASES.items():
+        for operation, limit in _CNI_TARGETS.items():
+            for there in options.growth:
+                targets: tuple[Target, ...] = (RatioTarget(CNI_PEER, limit),)
+                if there == last != first:
+                    targets += (FlatTarget(cni_key(operation, case, first), FLAT),)
+                yield Metric(
+                    cni_key(operation, case, there), f"CNI, {title}",
+                    f"{operation.upper()}, {there} endpoints there", "ms", targets=targets,
+                )  # fmt: skip
+    yield Metric("cni.version", "CNI, what is in all of these", "VERSION of one plugin", "ms")
+
+
+def cni_key(operation: str, case: str, there: int) -> str:
+    """Return the key of an operation (`add`, `del`) with `there` endpoints already there."""
+    return f"cni.{operation}.{case}.{there}"
 
 
 def names_key(figure: str, count: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SYSTEMS = ("carrick", "docker", "podman")
 _RESULTS = Path(__file__).parent / "results"
-MEASURES = ("control", "client", "traffic", "names", "memory", "recovery", "growth", "across")
+MEASURES = ("control", "client", "traffic", "names", "memory", "recovery", "growth", "across", "cni")
 
 
 @dataclass(frozen=True, slots=True)

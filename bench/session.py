@@ -15,13 +15,14 @@ from .facts import read_facts, read_load
 from .materials import build_image, compile_tool
 from .measures.across import measure_across
 from .measures.client import measure_client
+from .measures.cni import measure_cni
 from .measures.context import Context
 from .measures.control import measure_control
 from .measures.filling import measure_filling
 from .measures.memory import measure_fresh_memory
 from .measures.names import measure_names
 from .measures.traffic import measure_traffic
-from .metrics import ACROSS_PEERS, all_metrics
+from .metrics import ACROSS_PEERS, CNI_PEER, all_metrics
 from .namespaces import Lab
 from .options import Options
 from .recorder import Recorder
@@ -30,7 +31,8 @@ from .systems import open_system
 from .systems.contract import System
 from .verdicts import OURS
 
-_ACROSS = "across"
+#: Measures with peers of their own, so with reports of their own too: their columns.
+_APART = {"across": (OURS, *ACROSS_PEERS), "cni": (OURS, CNI_PEER)}
 
 
 def run_session(options: Options, workspace: Path) -> int:
@@ -44,7 +46,7 @@ def run_session(options: Options, workspace: Path) -> int:
     with ExitStack() as stack:
         systems: list[System] = []
         versions: dict[str, str] = {}
-        engines = options.systems if set(options.measures) - {_ACROSS} else ()
+        engines = options.systems if set(options.measures) - set(_APART) else ()
         for number, name in enumerate(engines, start=1):
             with recorder.attempt(name, "start"):
                 system = open_system(
@@ -60,7 +62,7 @@ def run_session(options: Options, workspace: Path) -> int:
             options=options,
             systems=systems,
             recorder=recorder,
-            outside=lab.outside,
+            lab=lab,
             tcploop=compile_tool("tcploop", workspace),
             dnsseq=compile_tool("dnsseq", workspace),
             logs=workspace,
@@ -88,11 +90,12 @@ def run_session(options: Options, workspace: Path) -> int:
 
 
 def _reports(options: Options, started: Collection[str]) -> Iterator[tuple[str, list[str], tuple[str, ...]]]:
-    """Yield what each file is called, and its columns and measures: across hosts the peers are others."""
-    if one_host := tuple(measure for measure in options.measures if measure != _ACROSS):
-        yield "", [name for name in options.systems if name in started], one_host
-    if _ACROSS in options.measures:
-        yield "-across", [OURS, *ACROSS_PEERS], (_ACROSS,)
+    """Yield what each file is called, and its columns and measures: some have other peers."""
+    if engines := tuple(measure for measure in options.measures if measure not in _APART):
+        yield "", [name for name in options.systems if name in started], engines
+    for measure, columns in _APART.items():
+        if measure in options.measures:
+            yield f"-{measure}", list(columns), (measure,)
 
 
 def _measures(options: Options) -> list[tuple[bool, Callable[[Context], None]]]:
@@ -104,7 +107,8 @@ def _measures(options: Options) -> list[tuple[bool, Callable[[Context], None]]]:
         ("traffic" in wanted, measure_traffic),
         ("names" in wanted, measure_names),
         (bool(wanted & {"memory", "client", "recovery", "growth"}), measure_filling),
-        (_ACROSS in wanted, measure_across),
+        ("across" in wanted, measure_across),
+        ("cni" in wanted, measure_cni),
     ]
 
 
@@ -141,4 +145,5 @@ def check_tools() -> None:
 _TOOLS = (
     "/usr/bin/gcc", "/usr/bin/iperf3", "/usr/bin/dnsperf", "/bin/busybox", "/usr/sbin/dockerd",
     "/usr/bin/containerd", "/usr/bin/podman", "/usr/sbin/runc", "/usr/bin/etcd", "/usr/bin/wireguard-go",
+    "/usr/lib/cni/bridge",
 )  # fmt: skip

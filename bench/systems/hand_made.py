@@ -1,7 +1,7 @@
 """Two hosts joined by hand: what the underlay can do, and a static VXLAN between two bridges as the limit.
 
-The shape of the lab's: each host's veth is a port of one bridge, which stands for the segment. No firewall
-and no connection tracking are in the way.
+They are ports of the same segment as the lab's hosts, so that the underlay is one and the same. No firewall
+and no connection tracking of their own are in the way.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ _VNI, _PORT, _OVERHEAD, _MTU = 42, 4789, 50, 1500
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From where to where: the two ends' namespaces, and the server's address."""
+    """From where to where: the two ends' namespaces, the server's address, and the hosts they are on."""
 
     client: Namespace
     server: Namespace
     address: str
+    hosts: tuple[Namespace, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +40,28 @@ class _Host:
         return f"02:00:00:00:c8:{self.number:02x}"
 
 
-def build_hand_made() -> dict[str, Way]:
-    """Build both hosts; return the ways by name: `raw` from host to host, `static` between containers."""
-    segment = Namespace.create("segment")
-    segment.ip("link", "add", "lan", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
-    segment.ip("link", "set", "lan", "up")
-    one, two = (_build_host(number, segment) for number in (1, 2))
+def build_hand_made(segment: Namespace, bridge: str) -> dict[str, Way]:
+    """Build both hosts as ports of a bridge in `segment`.
+
+    Returns the ways by name: `raw` from host to host, `static` between containers.
+    """
+    one, two = (_build_host(number, segment, bridge) for number in (1, 2))
+    hosts = (one.namespace, two.namespace)
     for here, there in ((one, two), (two, one)):
         _build_vxlan(here, there)
     return {
-        "raw": Way(one.namespace, two.namespace, two.address),
-        "static": Way(one.container, two.container, two.inner),
+        "raw": Way(one.namespace, two.namespace, two.address, hosts),
+        "static": Way(one.container, two.container, two.inner, hosts),
     }
 
 
-def _build_host(number: int, segment: Namespace) -> _Host:
+def _build_host(number: int, segment: Namespace, bridge: str) -> _Host:
     host = _Host(number, Namespace.create(f"static{number}"), Namespace.create(f"static{number}c"))
-    port = f"port{number}"
+    port = f"static{number}"
     segment.ip(
         "link", "add", port, "type", "veth", "peer", "name", "uplink", "netns", str(host.namespace.path)
     )
-    segment.ip("link", "set", port, "master", "lan", "up")
+    segment.ip("link", "set", port, "master", bridge, "up")
     host.namespace.ip("address", "add", f"{host.address}/24", "dev", "uplink")
     host.namespace.ip("link", "set", "uplink", "up")
     return host

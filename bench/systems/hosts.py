@@ -28,6 +28,18 @@ class Hosts:
     one: LabHost
     two: LabHost
 
+    @property
+    def namespaces(self) -> tuple[Namespace, ...]:
+        """The hosts' own, not their containers'."""
+        return tuple(Namespace.of_process(host.process.pid) for host in (self.one, self.two))
+
+    @property
+    def segment(self) -> tuple[Namespace, str]:
+        """Where the bridge is that both are ports of, and its name."""
+        (segment,) = self.lab.topology(self.lab.record()).segments
+        router = self.lab.topology(self.lab.record()).router
+        return Namespace.of_process(self.lab.process(router.name).pid), segment.link
+
     def build_way(self, name: str, driver: str, options: Mapping[str, str]) -> Way:
         """Make a network and a container on each host; return the way between those.
 
@@ -42,7 +54,8 @@ class Hosts:
             _do(host, "run", "-d", "--name", container, "--network", name, "busybox", "sleep", "1d")
         server = self.two.container(f"{name}-server")
         address = str(server["NetworkSettings"]["Networks"][name]["IPAddress"])
-        way = Way(namespace_of(self.one, f"{name}-client"), namespace_of(self.two, f"{name}-server"), address)
+        client, far = namespace_of(self.one, f"{name}-client"), namespace_of(self.two, f"{name}-server")
+        way = Way(client, far, address, self.namespaces)
         self._await_answer(f"{name}-client", address)
         return way
 

@@ -33,7 +33,7 @@ from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
 from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId
-from ..model.networks import EndpointSettings, PoolConfig
+from ..model.networks import EndpointSettings, Network, PoolConfig
 from ..model.steps import Plan
 from .cluster.lending import LendBlock, LentView
 from .cluster.values import (
@@ -147,6 +147,10 @@ class Networks(Protocol):
 
     async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
         """Return the pools that `create` would give a network, none of `avoid` among them. Makes nothing."""
+        ...
+
+    def find(self, reference: str) -> Network:
+        """Return a network without what is on it, which `get` has to gather."""
         ...
 
     async def get(self, reference: str) -> NetworkView: ...

@@ -22,7 +22,7 @@ from ..host.runtime.volume_store import VolumeStore
 from ..host.store.contract import Store
 from ..model.cluster import Block, ClusterSettings, Underlay
 from ..model.errors import CarrickError, InvalidRequest
-from ..model.networks import EndpointSettings, PoolConfig
+from ..model.networks import EndpointSettings, Network, PoolConfig
 from ..model.steps import Plan
 from .addresses import Addresses
 from .clock import Clock, as_datetime
@@ -80,6 +80,9 @@ class NetworksDoor:
 
     async def choose(self, request: CreateNetwork, avoid: Sequence[str] = ()) -> tuple[PoolConfig, ...]:
         return await self._networks.choose(request, avoid)
+
+    def find(self, reference: str) -> Network:
+        return self._networks.find(reference)
 
     async def get(self, reference: str) -> NetworkView:
         return await self._networks.get(reference)

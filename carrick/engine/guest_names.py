@@ -52,9 +52,9 @@ class GuestNames:
     def _others_in(self, netns: str, but: str = "") -> Sequence[tuple[GuestRecord, Sandbox]]:
         """Return the guests in one namespace: each is one interface of the same container."""
         found = []
-        for record in self._state.guests.values():
-            sandbox = self._state.sandboxes.get(SandboxId(record.id))
-            if sandbox is not None and sandbox.netns == netns and sandbox.id != but:
+        for record in self._state.guests_in(netns):
+            sandbox = self._state.sandboxes[SandboxId(record.id)]
+            if sandbox.id != but:
                 found.append((record, sandbox))
         return found
 

@@ -508,6 +508,9 @@ class NetworkService:
 
     # Reading ---------------------------------------------------------------------------------
 
+    def find(self, reference: str) -> Network:
+        return self._state.find_network(reference)
+
     async def get(self, reference: str) -> NetworkView:
         return self._view(self._state.find_network(reference))
 

@@ -48,6 +48,7 @@ class State:
         self.guests: dict[ContainerId, GuestRecord] = {}
         self.on_endpoints: Callable[[], None] = _nobody
         """Is called after records of sandboxes or containers changed; the cluster part sets it."""
+        self._guests_in: dict[str, dict[ContainerId, None]] = {}
         self._by_name: dict[str, ContainerId] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -63,6 +64,8 @@ class State:
         self.sandboxes = {item.id: item for item in sandboxes.values}
         self.containers = {item.id: item for item in containers.values}
         self.guests = {item.id: item for item in guests.values}
+        for sandbox in sandboxes.values:
+            self._place(sandbox)
         self._by_name = {item.name: item.id for item in containers.values}
         listings = (networks, sandboxes, containers, guests, leases, pools)
         return leases.values, pools.values, [item for listing in listings for item in listing.broken]
@@ -90,6 +93,10 @@ class State:
         if changes:
             await self._store.commit(changes)
         self.networks |= {item.id: item for item in write.networks}
+        self.guests |= {item.id: item for item in write.guests}
+        for sandbox in write.sandboxes:
+            self._unplace(sandbox.id)
+            self._place(sandbox)
         self.sandboxes |= {item.id: item for item in write.sandboxes}
         for container in write.containers:
             before = self.containers.get(container.id)
@@ -97,10 +104,10 @@ class State:
                 self._by_name.pop(before.name, None)
             self.containers[container.id] = container
             self._by_name[container.name] = container.id
-        self.guests |= {item.id: item for item in write.guests}
         for network_id in write.gone_networks:
             self.networks.pop(network_id, None)
         for sandbox_id in write.gone_sandboxes:
+            self._unplace(sandbox_id)
             self.sandboxes.pop(sandbox_id, None)
         for container_id in write.gone_containers:
             gone = self.containers.pop(container_id, None)
@@ -112,6 +119,22 @@ class State:
             self._locks.pop(guest_id, None)
         if write.sandboxes or write.containers or write.gone_sandboxes or write.gone_containers:
             self.on_endpoints()
+
+    def _place(self, sandbox: Sandbox) -> None:
+        if sandbox.container_id in self.guests and sandbox.netns:
+            self._guests_in.setdefault(sandbox.netns, {})[sandbox.container_id] = None
+
+    def _unplace(self, sandbox_id: SandboxId) -> None:
+        before = self.sandboxes.get(sandbox_id)
+        there = self._guests_in.get(before.netns) if before is not None else None
+        if before is not None and there is not None:
+            there.pop(before.container_id, None)
+            if not there:
+                del self._guests_in[before.netns]
+
+    def guests_in(self, netns: str) -> list[GuestRecord]:
+        """Return the guests in the namespace at a path, in the order they came."""
+        return [self.guests[item] for item in self._guests_in.get(netns, ())]
 
     def remember(self, container: ContainerRecord) -> None:
         """Take over what is not worth a write of its own, such as one more result of a health check.

@@ -68,6 +68,9 @@ class FakeNetworks:
             chosen.append(replace(pool, subnet=subnet, gateway=pool.gateway or str(ip_network(subnet)[1])))
         return tuple(chosen)
 
+    def find(self, reference: str) -> Network:
+        return self.networks[NetworkId(self._find(reference))]
+
     def id_of(self, reference: str) -> str:
         try:
             return self._find(reference)

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ...engine.contract import Guests, Networks
-from ...engine.values import GuestView, NetworkView
+from ...engine.values import GuestView
 from ...host.cni import CniRunner
 from ...model.errors import CarrickError, Conflict, InvalidRequest, NotFound, Unavailable
 from ...model.networks import Network
@@ -189,8 +189,8 @@ class CniCalls:
 
     async def _network(self, config: NetConf, given: Given | None) -> Network:
         """Return a configuration's network, created if it is not there and the configuration says how."""
-        if (view := await self._existing(config)) is not None:
-            return view.network
+        if (network := self._existing(config)) is not None:
+            return network
         request = plan_network(config, given)
         if request is None:
             raise CniError(
@@ -200,39 +200,39 @@ class CniCalls:
                 '"create": {"driver": "bridge"}',
             )
         async with self._creating:
-            if (view := await self._existing(config)) is None:
+            if (network := self._existing(config)) is None:
                 try:
                     await self._networks.create(request)
                 except CarrickError as error:
-                    view = await self._others_network(config, error)
+                    network = await self._others_network(config, error)
                 else:
-                    view = await self._existing(config)
-        if view is None:
+                    network = self._existing(config)
+        if network is None:
             raise Unavailable(f"network {request.name} was removed while it was created")
-        return view.network
+        return network
 
-    async def _others_network(self, config: NetConf, error: CarrickError) -> NetworkView:
+    async def _others_network(self, config: NetConf, error: CarrickError) -> Network:
         """Return the network that somebody else was faster to create, if that is why creating it failed.
 
         On another host, perhaps: then it may take a moment until it is known here. It may have come between
         the look at names and that at subnets, so any refusal may be for its sake.
         """
         for _ in range(_TRIES):
-            if (view := await self._existing(config)) is not None:
-                return view
+            if (network := self._existing(config)) is not None:
+                return network
             if not isinstance(error, Conflict):
                 break
             await asyncio.sleep(_TRY_EVERY_S)
         raise error
 
-    async def _existing(self, config: NetConf) -> NetworkView | None:
+    def _existing(self, config: NetConf) -> Network | None:
         """Return the network of exactly that name or id; a prefix of an id is no name."""
         name = network_of(config)
         try:
-            view = await self._networks.get(name)
+            network = self._networks.find(name)
         except (NotFound, InvalidRequest):
             return None
-        return view if name in (view.network.name, view.network.id) else None
+        return network if name in (network.name, network.id) else None
 
     async def _find(self, call: Call, config: NetConf) -> GuestView | None:
         for guest in guest_ids(config.name, call.container_id, call.interface):
@@ -308,8 +308,8 @@ class CniCalls:
         return b""
 
     async def _status(self, call: Call, config: NetConf, data: bytes) -> bytes:
-        view = await self._existing(config)
-        if view is None and plan_network(config, None) is None:
+        network = self._existing(config)
+        if network is None and plan_network(config, None) is None:
             raise CniError(
                 Code.NOT_AVAILABLE,
                 f"network {network_of(config)} not found",
@@ -317,8 +317,10 @@ class CniCalls:
             )
         if is_delegated(config.ipam):
             await self._ipam.tell(call, config.ipam, data, Command.STATUS)
-        elif view is not None and view.pools and not any(pool.available for pool in view.pools):
-            raise CniError(Code.NOT_AVAILABLE, f"network {view.network.name} has no address left")
+        elif network is not None:
+            pools = (await self._networks.get(network.id)).pools
+            if pools and not any(pool.available for pool in pools):
+                raise CniError(Code.NOT_AVAILABLE, f"network {network.name} has no address left")
         return b""
 
 

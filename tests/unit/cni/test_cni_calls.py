@@ -240,22 +240,22 @@ async def test_another_host_is_faster(
     door: Door, monkeypatch: pytest.MonkeyPatch, refusal: Exception, looks: int
 ) -> None:
     networks = door.engine.networks
-    create, get = networks.create, networks.get
+    create, find = networks.create, networks.find
     looked = 0
 
     async def create_there(request: CreateNetwork) -> None:
         await create(request)
         raise refusal
 
-    async def get_late(reference: str) -> Any:
+    def find_late(reference: str) -> Any:
         nonlocal looked
         looked += reference == "made"
         if reference == "made" and looked < looks:
             raise NotFound("network made not found")
-        return await get(reference)
+        return find(reference)
 
     monkeypatch.setattr(networks, "create", create_there)
-    monkeypatch.setattr(networks, "get", get_late)
+    monkeypatch.setattr(networks, "find", find_late)
     await door.add(conf(network="made", create={"subnet": "10.7.0.0/24"}))
     assert looked == looks
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from carrick.testing.boxes import Box, Pinger, box, node_status
+from carrick.testing.boxes import Box, Pinger, box, cluster_keys, node_status
 from carrick.testing.daemon import eventually
 from carrick.testing.lab import LabHost, TempLab
 
@@ -36,7 +36,12 @@ class Three:
         """All reach all, and find them by name."""
         for source in self.boxes:
             for target in self.boxes:
-                eventually(lambda s=source, t=target: s.resolve(t.name) == [t.ip()], 20, f"{target.name}")
+                try:
+                    eventually(lambda s=source, t=target: s.resolve(t.name) == [t.ip()], 20)
+                except AssertionError:
+                    found = source.resolve(target.name)
+                    keys = "\n".join(cluster_keys(self.lab))
+                    pytest.fail(f"{source.name} resolves {target.name} to {found}, not {target.ip()}\n{keys}")
                 try:
                     eventually(lambda s=source, t=target: s.reaches(t.ip()), 20)
                 except AssertionError:
@@ -253,7 +258,9 @@ def test_cut_off_from_etcd_a_host_goes_on_and_comes_back_without_losing_a_packet
     one, two, three_ = three.boxes
     with three.traffic() as pingers:
         lab.cut("host2", "etcd")
+        began = time.monotonic()
         eventually(lambda: problem(second), 60)
+        noticed_s = time.monotonic() - began
         assert not problem(first)
         # Names and traffic, both ways.
         assert two.resolve("c1") == [one.ip()] and one.resolve("c2") == [two.ip()]
@@ -282,7 +289,9 @@ def test_cut_off_from_etcd_a_host_goes_on_and_comes_back_without_losing_a_packet
         healed_s = time.monotonic() - began
         eventually(lambda: "other" in second.carrick("network", "ls", "--format", "{{.Name}}").split(), 30)
         assert late.reaches(own.ip()) and own.reaches(late.ip()) and three_.reaches(own.ip())
-    print(f"converged {healed_s:.1f} s after it was healed")
+    print(f"noticed after {noticed_s:.1f} s, converged {healed_s:.1f} s after it was healed")
+    # 5 s is what is promised; a busy machine may take longer.
+    assert noticed_s < 20
     nothing_lost(pingers)
     three.check()
 

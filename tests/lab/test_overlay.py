@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -525,6 +526,40 @@ def test_many_containers_at_once_on_all_hosts(cluster: TempLab) -> None:
         for target in boxes:
             assert source.reaches(target.ip())
             eventually(lambda source=source, target=target: source.resolve(target.name) == [target.ip()])
+
+
+@pytest.mark.parametrize("block", [32, 96, 160, 224])
+def test_three_hosts_claim_one_block_at_once(cluster: TempLab, block: int) -> None:
+    """Each wants an address of the same block, which nobody has: one gets it, the others are told who did."""
+    cluster["host1"].carrick("network", "create", "-d", "overlay", "--subnet", "10.6.0.0/24", "net")
+    start = threading.Barrier(3)
+
+    def claim(number: int) -> tuple[LabHost, str, int, str]:
+        host, address = cluster.hosts[number], f"10.6.0.{block + 3 + number}"
+        start.wait(30)
+        asked = ("--name", f"b{number}", "--network", "net", "--ip", address)
+        result = host.run("carrick", "run", "-d", *asked, "busybox", "sleep", "1d")
+        return host, address, result.code, result.err
+
+    with ThreadPoolExecutor(3) as pool:
+        claims = list(pool.map(claim, range(3)))
+    winners = [(host, address) for host, address, code, _ in claims if code == 0]
+    assert len(winners) == 1, claims
+    (winner, address), said = winners[0], [err for _, _, code, err in claims if code]
+    assert all(winner.name in err for err in said), said
+    owners = {
+        view["Name"]
+        for host in cluster.hosts
+        for view in host.api.get("/carrick/v1/nodes").json
+        for item in view["Blocks"]
+        if ip_address(address) in ip_network(item["Prefix"])
+    }
+    assert owners == {winner.name}
+    # The losers get what they did not ask for by number.
+    for number, host in enumerate(cluster.hosts):
+        if host.name != winner.name:
+            other = box(host, f"other{number}", "net")
+            assert ip_address(other.ip()) not in ip_network(f"10.6.0.{block}/28") and other.reaches(address)
 
 
 def test_a_full_pool_is_said_to_be_full(cluster: TempLab) -> None:

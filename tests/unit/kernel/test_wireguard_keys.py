@@ -33,7 +33,14 @@ def test_a_key_stays_until_it_is_rotated(tmp_path: Path) -> None:
     # A rotation that was cut leaves the old one in force.
     one.key_file.with_suffix(".new").write_text("half")
     assert one.public_key() == public
-    assert one.rotate() == one.public_key() != public
+    assert (rotated := one.rotate()) == one.public_key() != public
+    # Until the new one is published, the old one can come back.
+    one.restore()
+    assert one.public_key() == public
+    assert one.rotate() not in (public, rotated)
+    one.settle()
+    one.restore()
+    assert one.public_key() != public
     assert [path.name for path in one.key_file.parent.iterdir()] == ["wireguard.key"]
     assert 0 <= one.key_age_s() < 600
 

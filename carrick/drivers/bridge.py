@@ -8,6 +8,7 @@ ICC off works without br_netfilter.
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 
+from ..domains.dns.zone import parse_local_first
 from ..domains.firewall import NetworkRules, render_isolate, render_release
 from ..domains.firewall.table import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED
 from ..domains.sandboxes.interfaces import (
@@ -177,6 +178,8 @@ class BridgeDriver:
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
         options = parse_options(network)
+        # Of use where a network spans hosts, whose drivers ask this one.
+        parse_local_first(network.options)
         for version in (4, 6):
             if sum(pool.version == version for pool in network.pools) > 1:
                 raise Denied("bridge driver doesn't support multiple subnets")

@@ -160,12 +160,17 @@ class Announcing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How packets get to a node, for people."""
+    """How packets get to a node, for people.
+
+    `plain`: as they are, without a tunnel around them. `counted`: something counts them.
+    """
 
     node: NodeRecord
     transport: str
     why: str
     encrypted: bool
+    plain: bool = False
+    counted: bool = True
 
 
 @runtime_checkable

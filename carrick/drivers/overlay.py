@@ -273,8 +273,7 @@ class OverlayDriver:
         if rules is None:
             return None
         # A VXLAN device takes whatever arrives at its port: what was not sealed must not get there.
-        sealed = vni_of(network) if is_encrypted(network) else 0
-        return replace(rules, vni=vni_of(network), sealed_vni=sealed)
+        return replace(rules, vni=vni_of(network), sealed=is_encrypted(network))
 
 
 def is_encrypted(network: Network) -> bool:

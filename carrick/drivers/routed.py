@@ -49,10 +49,11 @@ from .transports.contract import Peer, Span
 from .transports.shared import NOWHERE_METRIC, main_underlay
 
 MODE = "carrick.routed.mode"
+COUNT = "carrick.routed.count"
 GATEWAY_MODE, POINT_MODE = "gateway", "point"
 ROUTERS = MappingProxyType({4: "169.254.1.1", 6: "fe80::1"})
 """Where containers of the shape `point` send everything, by IP version: the same on every host."""
-_OWN = frozenset({MODE, BACKEND, CROSS_SUBNET, VNI, bridge.MTU, *DIVIDING, *OPTIONS.values()})
+_OWN = frozenset({MODE, COUNT, BACKEND, CROSS_SUBNET, VNI, bridge.MTU, *DIVIDING, *OPTIONS.values()})
 _ROWS_GO = (RemoveFdb, RemoveNeighbour, RemoveRoute)
 _SMALLEST = MappingProxyType({4: 30, 6: 126})
 
@@ -69,6 +70,7 @@ class RoutedDriver:
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
         check_underlays(network, _cluster(network, host))
         mode_of(network)
+        is_counted(network)
         for version in (4, 6):
             division_of(network, version)
         self._check_pools(network, others)
@@ -192,7 +194,14 @@ class RoutedDriver:
             transport, why = choose(choice, cluster.me, node, version)
             refused = transport.refusal(cluster.me, node, version)
             found.append(
-                Way(node, transport.name, f"not reached: {refused}" if refused else why, transport.encrypted)
+                Way(
+                    node,
+                    transport.name,
+                    f"not reached: {refused}" if refused else why,
+                    transport.encrypted,
+                    plain=transport.across(network).plain,
+                    counted=not transport.across(network).plain or is_counted(network),
+                )
             )
         return tuple(found)
 
@@ -278,6 +287,7 @@ class RoutedDriver:
             tuple(link for part in parts for link in part.links),
             any(part.wireguard for part in parts),
             any(part.plain for part in parts),
+            _block_lengths(network) if is_counted(network) else (),
         )
         choice = parse_choice(network)
         tunnelled = any(transport.name == "vxlan" for transport in choice.transports)
@@ -290,6 +300,18 @@ def mode_of(network: Network) -> str:
     if mode not in (GATEWAY_MODE, POINT_MODE):
         raise InvalidRequest(f"{MODE}: {mode} is neither {GATEWAY_MODE} nor {POINT_MODE}")
     return mode
+
+
+def is_counted(network: Network) -> bool:
+    """Tell whether packets by plain routes are to be counted, which costs them more than tunnels' do."""
+    text = network.options.get(COUNT, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidRequest(f"{COUNT}: {text} is neither true nor false")
+    return text == "true"
+
+
+def _block_lengths(network: Network) -> tuple[int, ...]:
+    return tuple(block_length(_pool(pool), division_of(network, pool.version)) for pool in network.pools)
 
 
 def reserved(network: Network, block: Prefix) -> tuple[Prefix, ...]:

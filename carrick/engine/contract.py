@@ -31,6 +31,7 @@ from ..host.runtime.image_store import (
 from ..host.runtime.volume_store import Volume
 from ..model.cluster import NodeId
 from ..model.containers import Image, ImageHistory, PortBinding
+from ..model.errors import CarrickError
 from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId
 from ..model.networks import EndpointSettings, Network, PoolConfig
@@ -305,6 +306,23 @@ class Cluster(Protocol):
         ...
 
     async def peers(self) -> list[PeerView]: ...
+    def unreadable(self) -> Sequence[CarrickError]:
+        """Return what is wrong with each record of the store that cannot be read, and its remedy."""
+        ...
+
+    async def recover(self) -> int:
+        """Write the cluster again to a store that has lost it; return how many records that were.
+
+        Conflict if the store holds a cluster.
+        """
+        ...
+
+    async def rotate_key(self) -> str:
+        """Put a new WireGuard key in the place of this node's, and return the public one.
+
+        Unsupported where there is none.
+        """
+        ...
 
 
 class LendingDoor(Protocol):

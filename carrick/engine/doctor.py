@@ -3,13 +3,14 @@
 Looks, and changes nothing; `fix` repairs what is ours and turns forwarding on.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..domains.firewall.foreign import find_obstacles
 from ..domains.sandboxes.files import RESOLVER_ADDRESS
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel
+from ..host.store.typed import Undecodable
 from ..model.errors import CarrickError
 from .host import Host
 from .state import State
@@ -31,7 +32,9 @@ class Doctor:
         enable_forwarding: Callable[[], Awaitable[None]],
         resolver_is_up: Callable[[], bool],
         holder_is_up: Callable[[], bool],
+        unreadable: Callable[[], Sequence[Undecodable] | None] = lambda: None,
     ) -> None:
+        """`unreadable`: records of the cluster's store that cannot be read, None without a cluster."""
         self._config = config
         self._state = state
         self._kernel = kernel
@@ -41,6 +44,7 @@ class Doctor:
         self._enable_forwarding = enable_forwarding
         self._resolver_is_up = resolver_is_up
         self._holder_is_up = holder_is_up
+        self._unreadable = unreadable
 
     async def fix(self) -> None:
         """Repair what is ours to repair: forwarding, and everything that `converge` looks after."""
@@ -60,6 +64,7 @@ class Doctor:
             self._clashes,
             self._conntrack,
             self._resolvers,
+            self._records,
         ):
             try:
                 findings += await check()
@@ -127,6 +132,8 @@ class Doctor:
                 findings.append(Finding("error", name, "the bridge is down", "carrick doctor --fix"))
         known = {str(item) for item in self._state.networks}
         wanted = {e.host_interface for s in self._state.sandboxes.values() if s.active for e in s.endpoints}
+        if (sealed := self._host.view.wireguard) is not None:
+            wanted.add(sealed.name)
         for link in links.values():
             mark = link.alias.removeprefix(self._host.view.mark)
             if mark != link.alias and mark not in known and link.name not in wanted:
@@ -216,3 +223,13 @@ class Doctor:
                 )
             ]
         return [Finding("ok", "/etc/resolv.conf", "servers " + ", ".join(servers))]
+
+    async def _records(self) -> list[Finding]:
+        """Records in the cluster's store that cannot be read: what they said before stands meanwhile."""
+        broken = self._unreadable()
+        if broken is None:
+            return []
+        return [
+            Finding("error", f"cluster record {error.shown}", error.reason, error.remedy or "")
+            for error in broken
+        ] or [Finding("ok", "cluster records", "all can be read")]

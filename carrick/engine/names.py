@@ -7,6 +7,7 @@ it gets everything (`snapshot`) when it is back.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ..domains.dns.protocol import (
@@ -19,9 +20,9 @@ from ..domains.dns.protocol import (
     RemoveSandbox,
     Snapshot,
 )
-from ..domains.dns.zone import EndpointRecord, NetworkZone, SandboxView
+from ..domains.dns.zone import EndpointRecord, LocalFirst, NetworkZone, SandboxView, parse_local_first
 from ..model.cluster import RemoteEndpoint
-from ..model.errors import CarrickError, Unavailable
+from ..model.errors import CarrickError, InvalidRequest, Unavailable
 from ..model.networks import Endpoint, Network
 
 _log = logging.getLogger(__name__)
@@ -51,8 +52,7 @@ class NameService:
         """Return everything, for a resolver that has just come; what was queued is in it."""
         self._pending.clear()
         networks = tuple(
-            NetworkZone(zone.network_id, zone.name, zone.subnets, tuple(self._endpoints[key].values()))
-            for key, zone in self._zones.items()
+            replace(zone, endpoints=tuple(self._endpoints[key].values())) for key, zone in self._zones.items()
         )
         return Snapshot(revision, networks=networks, sandboxes=tuple(self._sandboxes.values()))
 
@@ -81,7 +81,7 @@ class NameService:
         # The reverse zone is ours alone only where the subnet is: a macvlan's is the LAN's.
         own = network.driver in {"bridge", "overlay", "routed"}
         subnets = tuple(pool.subnet for pool in network.pools) if own else ()
-        zone = NetworkZone(network.id, network.name, subnets)
+        zone = NetworkZone(network.id, network.name, subnets, local_first=_local_first(network))
         self._zones[network.id] = zone
         self._endpoints.setdefault(network.id, {})
         self._pending.append(PutNetwork(zone))
@@ -107,7 +107,7 @@ class NameService:
     def put_remote(self, endpoint: RemoteEndpoint) -> None:
         """Queue an endpoint of another node, if its network stands here."""
         if endpoint.network_id in self._zones:
-            record = EndpointRecord(endpoint.id, endpoint.names, endpoint.addresses)
+            record = EndpointRecord(endpoint.id, endpoint.names, endpoint.addresses, local=False)
             self._endpoints[endpoint.network_id][endpoint.id] = record
             self._pending.append(PutEndpoint(endpoint.network_id, record))
 
@@ -122,3 +122,12 @@ class NameService:
     def remove_sandbox(self, sandbox_id: str) -> None:
         if self._sandboxes.pop(sandbox_id, None) is not None:
             self._pending.append(RemoveSandbox(sandbox_id))
+
+
+def _local_first(network: Network) -> LocalFirst:
+    """Return a network's order; what a later version may know is no reason to have no names."""
+    try:
+        return parse_local_first(network.options)
+    except InvalidRequest as error:
+        _log.warning("network %s: %s", network.name, error.message)
+        return LocalFirst.OFF

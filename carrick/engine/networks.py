@@ -396,7 +396,14 @@ class NetworkService:
         return frozenset(link.name for link in view.state.links.values() if link.alias.startswith(view.mark))
 
     async def _make(self, network: Network, plan: Plan) -> None:
-        """Write what should be, then make it so; undo both if the kernel refuses."""
+        """Write what should be, then make it so; undo both if the kernel refuses.
+
+        From the writing on others find it; its lock has them wait until there is something to join.
+        """
+        async with self._state.lock(network.id):
+            await self._make_it(network, plan)
+
+    async def _make_it(self, network: Network, plan: Plan) -> None:
         write = Write(networks=[network])
         async with self._addresses.transaction(write) as transaction:
             if not network.config_only:

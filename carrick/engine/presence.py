@@ -84,6 +84,10 @@ class Presence:
     async def ensure(self, networks: Iterable[Network]) -> None:
         """Have networks stand before an endpoint joins them. Raises what the kernel or the driver says."""
         for network in networks:
+            if (lock := self._state.lock(network.id)).locked():
+                # It is just being created.
+                async with lock:
+                    pass
             if network.scope is Scope.GLOBAL and network.id not in self._standing:
                 async with self._lock(network.id):
                     if network.id not in self._standing:

@@ -106,6 +106,8 @@ class State:
             self._by_name[container.name] = container.id
         for network_id in write.gone_networks:
             self.networks.pop(network_id, None)
+            if not self.lock(network_id).locked():
+                self._locks.pop(network_id, None)
         for sandbox_id in write.gone_sandboxes:
             self._unplace(sandbox_id)
             self.sandboxes.pop(sandbox_id, None)

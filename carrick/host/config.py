@@ -7,7 +7,7 @@ they differ in `name` too.
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Config:
     containers are; `docker_scope` is what Docker is told of how far the plugin's networks reach.
 
     `allow_hooks` lets commands that come with a cluster's networks (flannel's `extension`) run here, as root.
+    `key_lasts_days` is how old this node's WireGuard key gets before another takes its place; 0: for ever.
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -75,6 +76,7 @@ class Config:
     docker_engine: Path = Path("/var/run/docker.sock")
     docker_scope: Literal["local", "global"] = "local"
     allow_hooks: bool = False
+    key_lasts_days: Annotated[float, msgspec.Meta(ge=0)] = 30.0
 
     runtime: str = "runc"
     cgroup_parent: str = ""

@@ -71,6 +71,12 @@ class EtcdMember:
     def freeze(self) -> None:
         """Let it take connections and bytes, and answer nothing: a black hole."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Each of its threads stops in its own time; until then it may answer.
+        end = time.monotonic() + 10
+        while any(state(task) not in "Tt" for task in Path(f"/proc/{self.pid}/task").iterdir()):
+            if time.monotonic() > end:
+                raise AssertionError("etcd does not stop")
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -88,6 +94,14 @@ class EtcdMember:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def state(task: Path) -> str:
+    """Return the letter of a thread's state (proc(5)), "T" for one that is gone."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "T"
 
 
 class EtcdCluster:

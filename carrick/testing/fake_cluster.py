@@ -1,5 +1,7 @@
 """The cluster of the fake engine: one other node, tokens that are good once, and a store that may be away."""
 
+import base64
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..engine.cluster.values import (
@@ -13,7 +15,15 @@ from ..engine.cluster.values import (
     UpdateNode,
 )
 from ..model.cluster import Block, BlockState, NodeId, NodeRecord, NodeState, Underlay
-from ..model.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
+from ..model.errors import (
+    CarrickError,
+    Conflict,
+    Denied,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from ..model.ids import NetworkId
 
 SELF, OTHER = NodeId("a" * 26), NodeId("b" * 26)
@@ -22,10 +32,14 @@ _JOINED_NS = 1_700_000_000_000_000_000
 
 
 class FakeCluster:
-    """`problem` makes the store be away; `tokens` are those that can be joined with."""
+    """`problem` makes the store be away, and with `is_lost` empty; `tokens` are good for joining."""
 
     def __init__(self) -> None:
         self.problem = ""
+        self.is_lost = False
+        self.has_wireguard = True
+        self.keys: list[str] = []
+        self.broken: list[CarrickError] = []
         self.tokens = {f"CKJ1-{'a' * 52}-{'b' * 32}"}
         self.records: dict[NodeId, NodeRecord] = {}
         self.requests: list[object] = []
@@ -97,6 +111,32 @@ class FakeCluster:
         token = f"CKJ1-{'a' * 52}-{len(self.requests):b>32}"
         self.tokens.add(token)
         return token
+
+    async def recover(self) -> int:
+        self._require()
+        if not self.problem:
+            raise Conflict(
+                "the store holds a cluster below carrick/: there is nothing to recover",
+                remedy="see what it says: carrick cluster info",
+            )
+        if not self.is_lost:
+            raise Unavailable(f"the cluster's store is away: {self.problem}")
+        self.problem, self.is_lost = "", False
+        return 3 + len(self.records)
+
+    async def rotate_key(self) -> str:
+        self._require()
+        if self.problem:
+            raise Unavailable(self.problem, remedy="try again when it answers")
+        if not self.has_wireguard:
+            raise Unsupported(
+                "this node has no WireGuard key", remedy="apt-get install wireguard-go wireguard-tools"
+            )
+        self.keys.append(base64.b64encode(bytes([len(self.keys)]) * 32).decode())
+        return self.keys[-1]
+
+    def unreadable(self) -> Sequence[CarrickError]:
+        return self.broken
 
     async def admit(self, request: Admission) -> Admitted:
         raise Denied("wrong or expired token")

@@ -25,7 +25,10 @@ UNTOLD = {
     "POST /carrick/v1/doctor/fix": "changes the host",
 }
 # A cluster's day needs several hosts: its own tests have them.
-CLUSTER = ("/carrick/v1/cluster", "/carrick/v1/nodes", "/carrick/v1/peers")
+CLUSTER = (
+    *("/carrick/v1/cluster", "/carrick/v1/nodes", "/carrick/v1/peers"),
+    *("/carrick/v1/lent", "/carrick/v1/networks/flannel"),
+)
 CONFIG = {
     "Image": "exposing",
     "Cmd": ["sleep", "1d"],
@@ -88,7 +91,8 @@ class Day:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_day(daemon: Daemon, checked: CheckedApi, version: str) -> None:
     do = Day(checked, version).do
-    for path in ("/_ping", "/version", "/info", "/plugins", "/carrick/v1/openapi.json", "/carrick/v1/doctor"):
+    own = ("/carrick/v1/openapi.json", "/carrick/v1/doctor", "/carrick/v1/guests")
+    for path in ("/_ping", "/version", "/info", "/plugins", *own):
         do("GET", path)
     do("HEAD", "/_ping")
     pool = {"Subnet": "10.77.0.0/24", "Gateway": "10.77.0.1", "IPRange": "10.77.0.128/25"}

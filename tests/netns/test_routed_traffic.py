@@ -799,7 +799,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
         one.namespace.call(forge)
         with pytest.raises(TimeoutError):
             receiver.recv(100)
-        two.namespace.run("nft", "flush", "set", "inet", two.table, "sealed")
+        two.namespace.run("nft", "flush", "map", "inet", two.table, "arriving")
         one.namespace.call(forge)
         assert receiver.recv(100) == marker
 

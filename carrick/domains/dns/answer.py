@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .message import CLASS_IN, RecordType, ResponseCode
 from .names import Address, Name, parse_name, parse_reverse, write_name
 from .query import Query
-from .table import NetworkIndex, Sandbox, ZoneTable
+from .table import Found, NetworkIndex, Sandbox, ZoneTable
 
 LOOP_PROBE_SUFFIX: Name = (b"carrick-loop", b"test")
 """Names under it are ours alone (RFC 6761 reserves `test`); see `forward`."""
@@ -24,12 +24,14 @@ LOOP_PROBE_SUFFIX: Name = (b"carrick-loop", b"test")
 class Answer:
     """A local answer. `records` are (type, data) owned by the question's name.
 
-    `authoritative` is false for refusals; addresses among the records may be rotated.
+    `authoritative` is false for refusals; addresses among the records may be rotated, but the first `near`
+    of them, where there are any, among themselves.
     """
 
     rcode: ResponseCode
     records: tuple[tuple[int, bytes], ...] = ()
     authoritative: bool = True
+    near: int = 0
 
 
 EMPTY = Answer(ResponseCode.NOERROR)
@@ -41,9 +43,11 @@ def decide(table: ZoneTable, sandbox: Sandbox, query: Query) -> Answer | None:
     """Return the answer, or None where the question is to be forwarded."""
     if query.qclass != CLASS_IN or query.qtype in (RecordType.AXFR, RecordType.IXFR):
         return REFUSED
-    addresses = find_addresses(table, sandbox, query.name)
-    if addresses is not None:
-        return Answer(ResponseCode.NOERROR, tuple(_records(addresses, query.qtype)))
+    found = find_addresses(table, sandbox, query.name)
+    if found is not None:
+        records = tuple(_records(found.addresses, query.qtype))
+        near = len(tuple(_records(found.addresses[: found.near], query.qtype))) if found.near else 0
+        return Answer(ResponseCode.NOERROR, records, near=near)
     reverse = parse_reverse(query.name)
     if reverse is not None:
         return _decide_reverse(table, sandbox, query, reverse)
@@ -53,15 +57,15 @@ def decide(table: ZoneTable, sandbox: Sandbox, query: Query) -> Answer | None:
     return None
 
 
-def find_addresses(table: ZoneTable, sandbox: Sandbox, name: Name) -> tuple[Address, ...] | None:
+def find_addresses(table: ZoneTable, sandbox: Sandbox, name: Name) -> Found | None:
     """Return the addresses of a folded name, or None if the sandbox sees no such name.
 
-    Empty means that the name exists without an address.
+    None of them means that the name exists without an address.
     """
     if not name or any(b"." in label for label in name):
         return None
     if name in sandbox.hosts:
-        return sandbox.hosts[name]
+        return Found(sandbox.hosts[name])
     networks = [
         index for network_id in sandbox.view.networks if (index := table.networks.get(network_id)) is not None
     ]
@@ -77,16 +81,14 @@ def find_addresses(table: ZoneTable, sandbox: Sandbox, name: Name) -> tuple[Addr
     return None
 
 
-def _find_link(
-    sandbox: Sandbox, alias: Name, scope: list[NetworkIndex], *, anywhere: bool
-) -> tuple[Address, ...] | None:
+def _find_link(sandbox: Sandbox, alias: Name, scope: list[NetworkIndex], *, anywhere: bool) -> Found | None:
     for link in sandbox.links.get(alias, ()):
         if link.addresses and anywhere:
-            return link.addresses
+            return Found(link.addresses)
         for index in scope:
             if link.network_id in ("", index.zone.network_id):
                 if link.addresses:
-                    return link.addresses
+                    return Found(link.addresses)
                 if link.target is not None and index.knows(link.target):
                     return index.addresses(link.target)
     return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import cycle
+from math import lcm
 from typing import Generic, TypeVar
 
 from .answer import LOOP_PROBE_SUFFIX, REFUSED, Answer, decide
@@ -201,18 +202,21 @@ class Nameserver(Generic[C]):
 
     def _bodies(self, query: Query, answer: Answer, limit: int) -> tuple[bytes, ...]:
         """Render the answer once, or once per rotation, starting where the last name stopped."""
-        records = answer.records
+        near, far = answer.records[: answer.near], answer.records[answer.near :]
         rotations = 1
-        if len(records) > 1 and query.qtype in (RecordType.A, RecordType.AAAA):
-            rotations = min(len(records), MAX_ROTATIONS)
+        if len(answer.records) > 1 and query.qtype in (RecordType.A, RecordType.AAAA):
+            rotations = min(lcm(len(near) or 1, len(far) or 1), MAX_ROTATIONS)
         self._turn += 1
         bodies = []
         for index in range(rotations):
-            first = (self._turn + index * len(records) // rotations) % max(1, len(records))
+            records = answer.records
+            if rotations > 1:
+                records = _rotated(near, self._turn, index, rotations)
+                records += _rotated(far, self._turn, index, rotations)
             body = build_body(
                 query,
                 answer.rcode,
-                records[first:] + records[:first] if rotations > 1 else records,
+                records,
                 ttl_s=TTL_S,
                 limit=limit,
                 authoritative=answer.authoritative,
@@ -271,6 +275,17 @@ class Nameserver(Generic[C]):
                 self.counters.refused += rcode == ResponseCode.REFUSED
                 self.counters.truncated += bool(step.reply[2] & 0x02)
         return steps
+
+
+def _rotated(
+    records: tuple[tuple[int, bytes], ...], turn: int, index: int, rotations: int
+) -> tuple[tuple[int, bytes], ...]:
+    """Return the records in the order of one of so many rotations; too few are spread over all records."""
+    if not records:
+        return records
+    step = index if rotations >= len(records) else index * len(records) // rotations
+    first = (turn + step) % len(records)
+    return records[first:] + records[:first]
 
 
 def _render_record(rtype: int, data: bytes) -> str:

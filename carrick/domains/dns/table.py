@@ -5,7 +5,7 @@ A change set is checked whole before the first of it is made, so a bad one chang
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from types import MappingProxyType
 from typing import TypeVar
@@ -22,7 +22,7 @@ from .protocol import (
     RemoveSandbox,
     Snapshot,
 )
-from .zone import EndpointRecord, NetworkZone, SandboxView
+from .zone import EndpointRecord, LocalFirst, NetworkZone, SandboxView
 
 _K = TypeVar("_K")
 
@@ -32,6 +32,14 @@ class _Endpoint:
     record: EndpointRecord
     names: tuple[Name, ...]
     addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A name's addresses, each once. The first `near` of them stay ahead of the others."""
+
+    addresses: tuple[Address, ...] = ()
+    near: int = 0
 
 
 @dataclass(slots=True)
@@ -45,12 +53,20 @@ class NetworkIndex:
     by_name: dict[Name, dict[str, None]] = field(default_factory=dict)
     by_address: dict[Address, dict[str, None]] = field(default_factory=dict)
 
-    def addresses(self, name: Name) -> tuple[Address, ...]:
-        """Return every address behind a folded name, each once; empty if the name is unknown."""
-        found: dict[Address, None] = {}
+    def addresses(self, name: Name) -> Found:
+        """Return the addresses behind a folded name; none if the name is unknown."""
+        wish = self.zone.local_first
+        near: dict[Address, None] = {}
+        far: dict[Address, None] = {}
         for endpoint_id in self.by_name.get(name, ()):
-            found.update(dict.fromkeys(self.endpoints[endpoint_id].addresses))
-        return tuple(found)
+            endpoint = self.endpoints[endpoint_id]
+            ahead = wish is not LocalFirst.OFF and endpoint.record.local
+            (near if ahead else far).update(dict.fromkeys(endpoint.addresses))
+        if not near:
+            return Found(tuple(far))
+        if wish is LocalFirst.ONLY:
+            return Found(tuple(near))
+        return Found((*near, *(address for address in far if address not in near)), len(near))
 
     def knows(self, name: Name) -> bool:
         """Whether some endpoint bears the folded name."""
@@ -185,12 +201,7 @@ class ZoneTable:
     def snapshot(self, revision: int) -> Snapshot:
         """Return everything, so that `load` of it gives an equal table."""
         networks = tuple(
-            NetworkZone(
-                network_id=index.zone.network_id,
-                name=index.zone.name,
-                subnets=index.zone.subnets,
-                endpoints=tuple(endpoint.record for endpoint in index.endpoints.values()),
-            )
+            replace(index.zone, endpoints=tuple(endpoint.record for endpoint in index.endpoints.values()))
             for index in self._networks.values()
         )
         return Snapshot(revision, networks, tuple(box.view for box in self._sandboxes.values()))
@@ -240,8 +251,7 @@ def _index(zone: NetworkZone) -> NetworkIndex:
             subnets.append(ip_network(text, strict=False))
         except ValueError as error:
             raise InvalidRequest(f"network {zone.name}: {text!r} is not a subnet") from error
-    bare = NetworkZone(zone.network_id, zone.name, zone.subnets)
-    index = NetworkIndex(bare, fold(suffix) if suffix else None, tuple(subnets))
+    index = NetworkIndex(replace(zone, endpoints=()), fold(suffix) if suffix else None, tuple(subnets))
     for record in zone.endpoints:
         index.put(_endpoint(record))
     return index

@@ -5,8 +5,37 @@ Names are held per network and shared by every sandbox on it, so 500 names on a 
 containers are sent and stored once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ...model.errors import InvalidRequest
+
+LOCAL_FIRST = "carrick.dns.local_first"
+"""A network's option: see `LocalFirst`."""
+
+
+class LocalFirst(StrEnum):
+    """What becomes of a name's addresses elsewhere while it has some on this host.
+
+    FIRST: they come after those. ONLY: they are left out.
+    """
+
+    OFF = "false"
+    FIRST = "true"
+    ONLY = "only"
+
+
+def parse_local_first(options: Mapping[str, str]) -> LocalFirst:
+    """Return what a network's options ask for; InvalidRequest names the value and those there are."""
+    text = options.get(LOCAL_FIRST, "")
+    try:
+        return LocalFirst(text) if text else LocalFirst.OFF
+    except ValueError:
+        raise InvalidRequest(
+            f"{LOCAL_FIRST}: {text!r} is none of {', '.join(LocalFirst)}",
+            remedy="true: addresses on the asking host come first; only: no others, while there are any",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +44,13 @@ class EndpointRecord:
 
     `names` in Docker's order: container name, aliases, short id, hostname. The first is the name
     that a reverse lookup gives. Several endpoints may share a name: all their addresses answer.
+    `local`: it is on this host.
     """
 
     endpoint_id: str
     names: tuple[str, ...]
     addresses: tuple[str, ...]
+    local: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +66,7 @@ class NetworkZone:
     name: str
     subnets: tuple[str, ...] = ()
     endpoints: tuple[EndpointRecord, ...] = ()
+    local_first: LocalFirst = LocalFirst.OFF
 
 
 @dataclass(frozen=True, slots=True)

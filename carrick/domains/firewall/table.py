@@ -2,8 +2,11 @@
 
 Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first:
 
-  raw_output       what is not tracked: the packets of our own tunnels
-  raw_prerouting   what must never be routed: 127.0.0.0/8 arriving from a container
+  raw_prerouting   what must never be routed: 127.0.0.0/8 arriving from a container; packets of our own
+                   tunnels go to `received` or `sealed` by their VNI
+  raw_output       the same on the way out, to `sent` or `untracked`
+  received, sent   not tracked, but counted by the other host's address
+  sealed           dropped, unless they come out of the node's WireGuard device
   nat_prerouting,
   nat_output       jump to `publish` for packets to an address of this host
   publish          one map lookup each for "this address and port" and "any address, this port"
@@ -11,14 +14,19 @@ Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first
   forward          `admin` first (the administrator's: created empty, never flushed), then established
                    flows, then one verdict-map lookup by input and one by output interface
   across           what goes to an address of a network that reaches other hosts: by its own bridge alone
+  counted4_ID …    of a network with plain routes to other hosts, where asked: counts by block, which alone
+                   tells hosts apart
+
+What is counted stays: `render_all` replaces everything but the chain `admin` and the counters.
 
 A packet's cost does not grow with endpoints or networks: maps and sets are hashed, and adding an endpoint
 adds elements. That a flow was published is read off conntrack (`ct status dnat`), so a published port
 needs no filter rule of its own.
 
-The `bridge` table holds what a network with ICC off needs, on the bridge itself, without br_netfilter. It
-knows ports, not bridges (`meta ibrname` is a module that not every kernel has). Where br_netfilter is loaded,
-bridged packets pass the first table as well, and its rules say the same.
+The `bridge` table holds what a network with ICC off needs, on the bridge itself, without br_netfilter. Its
+base chain is there only while an endpoint is on such a network: even an empty one costs every bridged
+packet. It knows ports, not bridges (`meta ibrname` is a module that not every kernel has). Where
+br_netfilter is loaded, bridged packets pass the first table as well, and its rules say the same.
 
 Pure: text in nft's language. `render_all` replaces everything of ours in one transaction (nftables applies
 it at once, so no packet sees half of it); the others are the increments for one network or endpoint.
@@ -31,6 +39,10 @@ from ipaddress import IPv4Network, IPv6Network
 from ..wireguard import device_name
 
 VXLAN_PORT = 4789
+COUNTERS = ("received", "sent", "blocks_received", "blocks_sent")
+"""Sets of counters: by the address of a tunnel's other end, and by block where packets go plain. An IP
+version's digit follows the name."""
+MAX_COUNTERS = 16384
 NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
 
 
@@ -41,11 +53,15 @@ class Across:
     `links` are the network's own. `wireguard` is the node's WireGuard device. With `plain` they may take any
     link but our bridges, as they are: then a packet's addresses alone say that it is the network's. Without
     it, what would take another way than these is dropped, so that nothing leaves in the clear.
+
+    `blocks` are the prefix lengths of the hosts' parts, one per subnet, where packets that go `plain` are to
+    be counted: blocks alone tell hosts apart then.
     """
 
     links: tuple[str, ...] = ()
     wireguard: bool = False
     plain: bool = False
+    blocks: tuple[int, ...] = ()
 
     def names(self, table: str) -> tuple[str, ...]:
         return (*self.links, *((device_name(table),) if self.wireguard else ()))
@@ -57,9 +73,9 @@ class NetworkRules:
 
     `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
     are the source addresses to use instead of masquerading, or "". `across` is for a routed network that has
-    parts of its subnets on other hosts. `vni` is that of its VXLAN (0: none), and `sealed_vni` that of one
-    whose packets come out of the node's WireGuard device, or are forged. `lent` are bridges of another engine
-    that have parts of the subnets: what goes into those is that engine's to judge.
+    parts of its subnets on other hosts. `vni` is that of its VXLAN (0: none); with `sealed` its packets come
+    out of the node's WireGuard device, or are forged. `lent` are bridges of another engine that have parts of
+    the subnets: what goes into those is that engine's to judge.
     """
 
     key: str
@@ -74,8 +90,8 @@ class NetworkRules:
     snat6: str = ""
     trusted_interfaces: tuple[str, ...] = ()
     across: Across | None = None
-    sealed_vni: int = 0
     vni: int = 0
+    sealed: bool = False
     lent: tuple[str, ...] = ()
 
     def mode(self, version: int) -> str:
@@ -148,6 +164,8 @@ _MAPS = (
     ("set", "masquerade6", "ipv6_addr", "flags interval;"),
     ("set", "cluster4", "ipv4_addr", "flags interval;"),
     ("set", "cluster6", "ipv6_addr", "flags interval;"),
+    ("map", "counted4", "ipv4_addr : verdict", "flags interval;"),
+    ("map", "counted6", "ipv6_addr : verdict", "flags interval;"),
     ("map", "into", "ifname : verdict", ""),
     ("map", "outof", "ifname : verdict", ""),
 )
@@ -160,16 +178,31 @@ _CHAINS = (
     ("nat_postrouting", "type nat hook postrouting priority srcnat; policy accept;"),
     ("forward", "type filter hook forward priority filter; policy accept;"),
     ("publish", ""),
+    ("received", ""),
+    ("sent", ""),
+    ("sealed", ""),
+    ("untracked", ""),
     ("across", ""),
 )
-_VNI_SETS = ("sealed", "tunnels")
+_VNI_MAPS = ("arriving", "leaving")
 # A VNI, in the VXLAN header behind the UDP header (RFC 7348, section 5).
 _VNI = "@th,96,24"
 
 _RULES = (
     # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
     # to containers.
-    ("raw_prerouting", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
+    ("raw_prerouting", "ip daddr 127.0.0.0/8 iifname @bridges drop"),
+    # The tunnel's own packets are none of the tracker's business: their contents are, where they come out.
+    ("raw_prerouting", f"udp dport {VXLAN_PORT} {_VNI} vmap @arriving"),
+    ("raw_output", f"udp dport {VXLAN_PORT} {_VNI} vmap @leaving"),
+    ("received", "notrack"),
+    ("received", "update @received4 { ip saddr counter }"),
+    ("received", "update @received6 { ip6 saddr counter }"),
+    ("sent", "notrack"),
+    ("sent", "update @sent4 { ip daddr counter }"),
+    ("sent", "update @sent6 { ip6 daddr counter }"),
+    # What is sealed is counted by WireGuard.
+    ("untracked", "notrack"),
     # A neighbour that sends to 127.0.0.1 must not reach what is published there for this host alone.
     ("nat_prerouting", "ip daddr 127.0.0.0/8 return"),
     ("nat_prerouting", "fib daddr type local jump publish"),
@@ -214,6 +247,8 @@ _RULES = (
     ("nat_postrouting", "ip saddr @masquerade4 masquerade"),
     ("nat_postrouting", "ip6 saddr @masquerade6 masquerade"),
     ("forward", "jump admin"),
+    ("forward", "ip daddr vmap @counted4"),
+    ("forward", "ip6 daddr vmap @counted6"),
     ("forward", "ct state established,related accept"),
     ("forward", "ip daddr @cluster4 jump across"),
     ("forward", "ip6 daddr @cluster6 jump across"),
@@ -237,28 +272,29 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     """
     inet = f"inet {firewall.table}"
     lines = [f"add table {inet}", f"add chain {inet} admin"]
+    # nft sends an interval map's elements with the map: the chains that they name must come before.
+    lines += [f"add chain {inet} {chain}" for item in firewall.networks for _, _, chain in _counting(item)]
     for kind, name, typed, flags in _MAPS:
         lines.append(f"add {kind} {inet} {name} {{ type {typed}; {flags} }}")
     # What `type` cannot say: it is the part of a packet that it is compared with.
-    lines += [f"add set {inet} {name} {{ typeof {_VNI}; }}" for name in _VNI_SETS]
+    lines += [f"add map {inet} {name} {{ typeof {_VNI} : verdict; }}" for name in _VNI_MAPS]
+    # Packets fill these themselves. They are never flushed: who reads them expects sums that only grow.
+    lines += [
+        f"add set {inet} {name}{version} {{ type ipv{version}_addr; size {MAX_COUNTERS}; flags dynamic; }}"
+        for name in COUNTERS
+        for version in (4, 6)
+    ]
     for name, hook in _CHAINS:
         lines.append(f"add chain {inet} {name}" + (f" {{ {hook} }}" if hook else ""))
         lines.append(f"flush chain {inet} {name}")
     # Maps that point at chains are emptied before the chains they point at go.
     lines += [f"flush {kind} {inet} {name}" for kind, name, _, _ in _MAPS]
-    lines += [f"flush set {inet} {name}" for name in _VNI_SETS]
+    lines += [f"flush map {inet} {name}" for name in _VNI_MAPS]
     for chain in stale:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     lines += [f"add rule {inet} {chain} {rule}" for chain, rule in _RULES]
-    lines.append(
-        f'add rule {inet} raw_prerouting udp dport {VXLAN_PORT} iifname != "{device_name(firewall.table)}" '
-        f"{_VNI} @sealed drop"
-    )
-    # The tunnel's own packets are none of the tracker's business: their contents are, where they come out.
-    lines += [
-        f"add rule {inet} {chain} udp dport {VXLAN_PORT} {_VNI} @tunnels notrack"
-        for chain in ("raw_prerouting", "raw_output")
-    ]
+    lines.append(f'add rule {inet} sealed iifname != "{device_name(firewall.table)}" drop')
+    lines.append(f"add rule {inet} sealed notrack")
     lines += _render_bridge_table(firewall)
     for network in firewall.networks:
         lines += render_add_network(firewall.table, network)
@@ -269,17 +305,21 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
 
 def _render_bridge_table(firewall: Firewall) -> list[str]:
     table = f"bridge {firewall.table}"
+    # Put first, so that there is one to delete; `render_isolate` puts it for good.
+    unhooked = [
+        *_render_hook(firewall.table),
+        f"flush chain {table} forward",
+        f"delete chain {table} forward",
+    ]
     return [
         f"add table {table}",
         f"add set {table} isolated {{ type ifname; }}",
         f"add set {table} linked4 {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; }}",
-        f"add chain {table} forward {{ type filter hook forward priority filter; policy accept; }}",
         f"add chain {table} isolate",
-        f"flush chain {table} forward",
+        *([] if firewall.isolated else unhooked),
         f"flush chain {table} isolate",
         f"flush set {table} isolated",
         f"flush set {table} linked4",
-        f"add rule {table} forward iifname @isolated jump isolate",
         # ARP and neighbour discovery stay, so that linked containers find each other.
         f"add rule {table} isolate ether type arp accept",
         f"add rule {table} isolate icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept",
@@ -289,6 +329,16 @@ def _render_bridge_table(firewall: Firewall) -> list[str]:
         f"add rule {table} isolate drop",
         *render_link(firewall.table, firewall.linked),
         *render_isolate(firewall.table, firewall.isolated),
+    ]
+
+
+def _render_hook(table: str) -> list[str]:
+    """Put the bridge table's base chain, or replace what is in it."""
+    bridge = f"bridge {table}"
+    return [
+        f"add chain {bridge} forward {{ type filter hook forward priority filter; policy accept; }}",
+        f"flush chain {bridge} forward",
+        f"add rule {bridge} forward iifname @isolated jump isolate",
     ]
 
 
@@ -304,7 +354,17 @@ def _lent_chain(network: NetworkRules) -> str:
 
 def is_network_chain(name: str) -> bool:
     """Tell whether a chain of our table is one that `chain_names` gave."""
-    return name.startswith(("into_", "outof_"))
+    return name.startswith(("into_", "outof_", "counted4_", "counted6_"))
+
+
+def _counting(network: NetworkRules) -> list[tuple[IPv4Network | IPv6Network, int, str]]:
+    """Return what is counted by blocks: subnets, their blocks' prefix length, and the chains that do it."""
+    if network.across is None or not network.across.plain or not network.across.blocks:
+        return []
+    return [
+        (subnet, length, f"counted{subnet.version}_{network.key}")
+        for subnet, length in zip(network.subnets, network.across.blocks, strict=True)
+    ]
 
 
 def render_add_network(table: str, network: NetworkRules) -> list[str]:
@@ -320,6 +380,9 @@ def render_add_network(table: str, network: NetworkRules) -> list[str]:
         chain = _lent_chain(network)
         lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
         lines += [f"add rule {inet} {chain} {rule}" for rule in _rules_into_lent(network, table)]
+    for subnet, length, chain in _counting(network):
+        lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
+        lines += [f"add rule {inet} {chain} {rule}" for rule in _rules_counting(network, subnet, length)]
     lines += [f"add element {inet} {name} {{ {element} }}" for name, element in _elements(network)]
     return lines
 
@@ -332,7 +395,10 @@ def render_remove_network(table: str, network: NetworkRules) -> list[str]:
     for name, element in _elements(network):
         key = element.partition(" : ")[0]
         lines.append(f"delete element {inet} {name} {{ {key} }}")
-    for chain in (*chain_names(network), *((_lent_chain(network),) if network.lent else ())):
+    chains = list(chain_names(network))
+    chains += [_lent_chain(network)] if network.lent else []
+    chains += [chain for _, _, chain in _counting(network)]
+    for chain in chains:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     return lines
 
@@ -365,6 +431,19 @@ def _rules_into_lent(network: NetworkRules, table: str) -> list[str]:
         return []
     ways = _names((network.bridge, *network.across.names(table), *network.lent))
     return [f"{_family(subnet)} saddr {subnet} iifname != {ways} drop" for subnet in network.subnets]
+
+
+def _rules_counting(network: NetworkRules, subnet: IPv4Network | IPv6Network, length: int) -> tuple[str, str]:
+    """Count what our containers send by the target's block, and what they are sent by the source's."""
+    # A comparison with one name costs less than a set.
+    ours = _names((network.bridge, *network.lent)) if network.lent else f'"{network.bridge}"'
+    family, version, mask = _family(subnet), subnet.version, type(subnet)((0, length)).netmask
+    return (
+        f"iifname {ours} update @blocks_sent{version} {{ {family} daddr & {mask} counter }}",
+        # Not the outside's: whoever uses a published port would get an element.
+        f"iifname != {ours} {family} saddr {subnet} "
+        f"update @blocks_received{version} {{ {family} saddr & {mask} counter }}",
+    )
 
 
 def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
@@ -421,9 +500,11 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         elements.append(("into", f'"{name}" : jump {_lent_chain(network)}'))
         elements += [(f"own{subnet.version}", f'{subnet} . "{name}"') for subnet in network.subnets]
     if network.vni:
-        elements.append(("tunnels", str(network.vni)))
-    if network.sealed_vni:
-        elements.append(("sealed", str(network.sealed_vni)))
+        into_host, outof_host = ("sealed", "untracked") if network.sealed else ("received", "sent")
+        elements.append(("arriving", f"{network.vni} : goto {into_host}"))
+        elements.append(("leaving", f"{network.vni} : goto {outof_host}"))
+    for subnet, _, chain in _counting(network):
+        elements.append((f"counted{subnet.version}", f"{subnet} : jump {chain}"))
     for subnet in network.subnets:
         version = subnet.version
         elements.append((f"own{version}", f"{subnet} . {bridge}"))
@@ -493,10 +574,13 @@ def render_close(table: str, ports: Iterable[OpenPort]) -> list[str]:
 
 
 def render_isolate(table: str, interfaces: Iterable[str]) -> list[str]:
-    return _grouped(f"bridge {table}", "add", [("isolated", f'"{name}"') for name in interfaces])
+    """Isolate endpoints; the base chain comes with the first of them."""
+    elements = _grouped(f"bridge {table}", "add", [("isolated", f'"{name}"') for name in interfaces])
+    return [*_render_hook(table), *elements] if elements else []
 
 
 def render_release(table: str, interfaces: Iterable[str]) -> list[str]:
+    """Let endpoints go; the base chain goes when all is replaced next."""
     return _removed(f"bridge {table}", [("isolated", f'"{name}"') for name in interfaces])
 
 

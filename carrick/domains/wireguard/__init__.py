@@ -6,6 +6,6 @@ follows from names and identities alone, so that no record is needed for it.
 """
 
 from .names import INNER, device_name, inner_address
-from .plan import peers_of, plan_peers
+from .plan import keep_standing, peers_of, plan_peers
 
-__all__ = ["INNER", "device_name", "inner_address", "peers_of", "plan_peers"]
+__all__ = ["INNER", "device_name", "inner_address", "keep_standing", "peers_of", "plan_peers"]

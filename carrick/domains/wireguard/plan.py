@@ -5,11 +5,12 @@ records claim is the confirmed one's: a device gives a prefix to one peer only.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from ...model.cluster import Block, BlockState, NodeId, NodeRecord, NodeState
 from ...model.steps import Plan, SetWireguard, WireguardDevice, WireguardPeer, WireguardState
-from .names import inner_address
+from .names import INNER, inner_address
 
 
 def peers_of(
@@ -40,6 +41,24 @@ def peers_of(
     return tuple(sorted(found, key=lambda peer: peer.public_key))
 
 
+def keep_standing(wanted: Iterable[WireguardPeer], state: WireguardState) -> tuple[WireguardPeer, ...]:
+    """Return the peers, by key, of a device that must lose nothing: what is wanted may be older than it.
+
+    A prefix stays with the peer that has it. A node whose inner address another key has got a new key since.
+    """
+    standing = {seen.peer.public_key: seen.peer for seen in state.peers}
+    taken = {prefix for peer in standing.values() for prefix in peer.allowed}
+    found = dict(standing)
+    for peer in wanted:
+        free = [prefix for prefix in peer.allowed if prefix not in taken]
+        if (stands := standing.get(peer.public_key)) is not None:
+            allowed = tuple(sorted([*stands.allowed, *free], key=_order))
+            found[peer.public_key] = replace(peer, endpoint=stands.endpoint or peer.endpoint, allowed=allowed)
+        elif any(_is_inner(prefix) for prefix in free):
+            found[peer.public_key] = replace(peer, allowed=tuple(free))
+    return tuple(found[key] for key in sorted(found))
+
+
 def plan_peers(device: WireguardDevice, wanted: tuple[WireguardPeer, ...]) -> Plan:
     """Return the step that gives the device its key, port and peers; none if it has them."""
     state = device.state
@@ -57,6 +76,11 @@ def _shape(state: WireguardState) -> tuple[str, int, tuple[WireguardPeer, ...]]:
 def endpoint(address: str, port: int) -> str:
     """Write where a peer is reached, as WireGuard does."""
     return f"[{address}]:{port}" if ip_address(address).version == 6 else f"{address}:{port}"
+
+
+def _is_inner(prefix: str) -> bool:
+    network = ip_network(prefix)
+    return network.version == INNER.version and network.subnet_of(INNER)
 
 
 def _order(prefix: str) -> tuple[int, bytes, int]:

@@ -83,6 +83,7 @@ SYSTEM = {
 CLUSTER = {
     "info": "commands.cluster:INFO",
     "init": "commands.cluster:INIT",
+    "recover": "commands.cluster:RECOVER",
     "token": "commands.cluster:TOKEN",
 }
 
@@ -92,6 +93,7 @@ NODE = {
     "inspect": "commands.nodes:INSPECT",
     "ls": "commands.nodes:LS",
     "rm": "commands.nodes:RM",
+    "rotate-keys": "commands.nodes:ROTATE_KEYS",
     "update": "commands.nodes:UPDATE",
 }
 NODE_ALIASES = {"list": "ls", "remove": "rm"}

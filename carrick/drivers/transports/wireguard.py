@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ...domains.firewall import Across
 from ...domains.overlay.mtu import overhead
 from ...domains.overlay.routes import BlockRoute, own_block_routes, plan_block_routes
-from ...domains.wireguard import INNER, inner_address, peers_of, plan_peers
+from ...domains.wireguard import INNER, inner_address, keep_standing, peers_of, plan_peers
 from ...model.cluster import NodeRecord
 from ...model.errors import Unsupported
 from ...model.networks import IPNetwork, Network
@@ -107,7 +107,10 @@ def plan_device(device: WireguardDevice, me: NodeRecord, host: HostView) -> tupl
     cluster = host.cluster
     if cluster is not None:
         blocks = [block for items in cluster.blocks.values() for block in items]
-        steps += plan_peers(device, peers_of(me, cluster.nodes, blocks, device.keepalive_s)).steps
+        peers = peers_of(me, cluster.nodes, blocks, device.keepalive_s)
+        if cluster.recalled and device.state is not None:
+            peers = keep_standing(peers, device.state)
+        steps += plan_peers(device, peers).steps
     return tuple(steps)
 
 

@@ -75,7 +75,7 @@ async def check_same(records: ClusterRecords, settings: ClusterSettings) -> None
         raise Unavailable(
             f"{where} has lost cluster {settings.cluster}: it holds none below {settings.prefix}",
             remedy="restore its data from a backup; what runs here goes on meanwhile. If there is none: "
-            "carrick leave --force on every node, and found the cluster anew",
+            "carrick cluster recover, on one node",
         )
     raise Unavailable(
         f"{where} holds cluster {found.value.id}, and this node is in {settings.cluster}",

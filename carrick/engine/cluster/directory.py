@@ -179,5 +179,6 @@ class NetworkDirectory:
 def _refused(membership: Membership, error: StaleRevision) -> None:
     if membership.refused(error):
         raise Unavailable(
-            membership.problem or "this node's membership was ended meanwhile", remedy="try again in a moment"
+            membership.problem or "this node's membership was ended meanwhile",
+            remedy=membership.remedy or "try again in a moment",
         ) from error

@@ -37,6 +37,7 @@ from .paths import PathWatch, Prober
 from .runtime import ClusterRuntime, Ties
 from .sealing import SealService
 from .table import Table, TableChange
+from .traffic import PeerTraffic, Reached, Sums
 
 _log = logging.getLogger(__name__)
 _Changes = tuple[dict[str, RemoteEndpoint], dict[str, RemoteEndpoint]]
@@ -113,6 +114,7 @@ class ClusterLink:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._traffic = PeerTraffic(kernel)
         self.paths = PathWatch(
             prober=prober,
             clock=clock,
@@ -425,6 +427,28 @@ class ClusterLink:
                 for way in driver.ways(network, self._host.view):
                     found.setdefault(way.node.id, []).append((network, way))
         return found
+
+    async def traffic(self, ways: Mapping[NodeId, list[tuple[Network, Way]]]) -> Mapping[NodeId, Sums]:
+        """Return the bytes to and from each other node, by the `ways` there are to it."""
+        nodes = cast("Mapping[NodeId, NodeRecord]", self.require().mirror.nodes.live())
+        reached = [
+            Reached(
+                node,
+                tuple(
+                    str(block.network.network_address)
+                    for network, way in ways.get(node.id, ())
+                    if way.plain
+                    for block in self._blocks.get(network.id, ())
+                    if block.node == node.id
+                ),
+            )
+            for node in list(nodes.values())
+            if node.id != self.me().id
+        ]
+        device = self.seal.device
+        peers = device.state.peers if device is not None and device.state is not None else ()
+        sealed = {item.peer.public_key: item for item in peers}
+        return self._traffic.add(await self._traffic.read(self._host.view.table), sealed, reached)
 
     def _partners(self) -> set[NodeId]:
         """Return the nodes that have endpoints on networks that stand here."""

@@ -83,6 +83,11 @@ class Membership:
         return self._mirror.problem
 
     @property
+    def remedy(self) -> str:
+        """What can be done about it, "" if nobody has said."""
+        return self._mirror.remedy
+
+    @property
     def is_draining(self) -> bool:
         record = self._mirror.nodes.get(self.node)
         return record is not None and record.state is NodeState.DRAINING
@@ -105,7 +110,8 @@ class Membership:
         if not self.is_member:
             raise Unavailable(
                 self._mirror.problem or "this node is not a member of its cluster at the moment",
-                remedy="it joins again by itself once the cluster's store answers; see `carrick node ls`",
+                remedy=self._mirror.remedy
+                or "it joins again by itself once the cluster's store answers; see `carrick node ls`",
             )
         return self._records.nodes.expecting(self.node, self.revision)
 
@@ -128,10 +134,10 @@ class Membership:
             pause = self._random.uniform(0.8, 1.0) * self._ttl_s / 3
             try:
                 await self._keep()
-                self._mirror.note("")
+                self._mirror.note(None)
             except Unavailable as error:
                 _log.info("no sign of life to the cluster: %s", error)
-                self._mirror.note(str(error))
+                self._mirror.note(error)
                 pause = self._random.uniform(0.5, 1.0) * _RETRY_S
             except (StaleRevision, NotFound) as error:
                 _log.info("the cluster's records of this node changed: %s", error)

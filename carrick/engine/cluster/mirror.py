@@ -14,7 +14,7 @@ from typing import Any
 
 from ...host.store.contract import Snapshot
 from ...host.store.follow import follow
-from ...host.store.typed import Collection
+from ...host.store.typed import Collection, Undecodable
 from ...model.cluster import Block, NodeRecord, RemoteEndpoint, Sign
 from ...model.errors import Unavailable
 from ...model.ids import NetworkId
@@ -55,8 +55,8 @@ class Mirror:
         self._following: dict[NetworkId, asyncio.Task[None]] = {}
         self._listeners: list[Listener] = []
         self._group: asyncio.TaskGroup | None = None
-        self._away: dict[str, str] = {}
-        self._unheard = ""
+        self._away: dict[str, Unavailable] = {}
+        self._unheard: Unavailable | None = None
         self.verify: Callable[[], Awaitable[None]] = _trust
         """Raises Unavailable if the store is not the cluster's any more. It is asked before what the store
         has no more is dropped here: an etcd that has lost its data must not have everybody forget theirs."""
@@ -68,22 +68,35 @@ class Mirror:
     @property
     def problem(self) -> str:
         """Return why the store cannot be reached now, "" if it can."""
+        if (error := self._error) is not None:
+            return error.message
         # A store that knows by itself knows first.
         outage: str = getattr(self.records.store, "outage", "")
-        return self._unheard or next(iter(self._away.values()), "") or outage
+        return outage
 
     @property
-    def broken(self) -> list[str]:
-        """Return what is wrong with each record that cannot be read."""
+    def remedy(self) -> str:
+        """Return what can be done about the problem, "" if nobody has said."""
+        error = self._error
+        return (error.remedy or "") if error is not None else ""
+
+    @property
+    def _error(self) -> Unavailable | None:
+        return self._unheard or next(iter(self._away.values()), None)
+
+    @property
+    def broken(self) -> list[Undecodable]:
+        """Return what is wrong with each record that cannot be read, by its key."""
         every: list[Table[Any]] = [self.nodes, self.alive, self.lost, self.timers, self.networks, self.blocks]
         every += self.endpoints.values()
-        return [str(error) for table in every for error in table.broken.values()]
+        found = [error for table in every for error in table.broken.values()]
+        return sorted(found, key=lambda error: error.key)
 
-    def note(self, problem: str) -> None:
+    def note(self, problem: Unavailable | None) -> None:
         """Note whether the store answered whoever asked it last; a watch that is broken only waits."""
-        if problem and not self._unheard:
-            _log.warning("the cluster's store does not answer: %s", problem)
-        elif self._unheard and not problem:
+        if problem is not None and self._unheard is None:
+            _log.warning("the cluster's store does not answer: %s", _in_full(problem))
+        elif self._unheard is not None and problem is None:
             _log.info("the cluster's store answers again")
         self._unheard = problem
 
@@ -144,7 +157,7 @@ class Mirror:
                                 raise Unavailable(f"the store has gone back to revision {update.revision}")
                         newest = max(newest, update.revision)
                         pause = _FIRST_PAUSE_S
-                        if self._away.pop(table.prefix, None):
+                        if self._away.pop(table.prefix, None) is not None:
                             _log.info("watching %s again", table.prefix)
                         change = await table.apply(update)
                         if change:
@@ -152,8 +165,8 @@ class Mirror:
                 return
             except Unavailable as error:
                 if table.prefix not in self._away:
-                    _log.warning("cannot watch %s: %s", table.prefix, error)
-                self._away[table.prefix] = str(error)
+                    _log.warning("cannot watch %s: %s", table.prefix, _in_full(error))
+                self._away[table.prefix] = error
             # Jitter over the whole pause: thousands come back when the store does.
             await self._clock.sleep(self._random.uniform(0, pause))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -161,6 +174,10 @@ class Mirror:
     def _tell(self, table: Table[Any], change: TableChange[Any]) -> None:
         for listener in self._listeners:
             listener(table, change)
+
+
+def _in_full(error: Unavailable) -> str:
+    return f"{error.message}; {error.remedy}" if error.remedy else error.message
 
 
 async def _trust() -> None:

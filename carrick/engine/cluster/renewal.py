@@ -16,11 +16,13 @@ from ...model.errors import CarrickError, Denied, Unavailable
 from ..clock import Clock
 from .admission import AuthorityRecord, Gatekeeper, authorities, removals
 from .homes import Home
-from .records import ClusterRecords
+from .records import META, ClusterRecords
 from .values import Admitted
 
 _log = logging.getLogger(__name__)
 _CHECK_S = 3600.0
+_ANNOUNCE_S = 60.0
+"""How often who has the authority sees to it that all know: the store may have lost it."""
 _RETRY_S = 300.0
 _FIRST_CHECK_S = 30.0
 _WARN_BEFORE = timedelta(days=14)
@@ -65,6 +67,8 @@ class Renewer:
             except (CarrickError, OSError) as error:
                 pause = random.uniform(0.5, 1.0) * _RETRY_S
                 self._complain(error)
+            if self._home.has_authority:
+                pause = min(pause, random.uniform(0.5, 1.0) * _ANNOUNCE_S)
 
     def is_due(self) -> bool:
         """Tell whether it is time for a new certificate."""
@@ -94,7 +98,12 @@ class Renewer:
 
     async def announce(self, records: ClusterRecords, settings: ClusterSettings) -> None:
         """Say in the store that this node has the authority, if it has: its key may have been copied here."""
-        if self._home.has_authority and await authorities(records).get(settings.node) is None:
+        if not self._home.has_authority:
+            return
+        meta = await records.meta.get(META)
+        if meta is None or meta.value.id != settings.cluster:
+            return  # what the store holds is not our cluster
+        if await authorities(records).get(settings.node) is None:
             record = AuthorityRecord(self._clock.now_ns())
             await authorities(records).put(settings.node, record, expecting=None)
 

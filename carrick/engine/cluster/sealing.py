@@ -46,7 +46,7 @@ class SealService:
     ) -> None:
         self._make = make
         self._tasks = tasks
-        self._key_lasts_s = key_lasts_s
+        self.key_lasts_s = key_lasts_s
         self._rotating = asyncio.Lock()
         self._seal: Seal | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -89,10 +89,10 @@ class SealService:
     @property
     def is_due(self) -> bool:
         """Tell whether the key is so old that another has to take its place."""
-        if self._seal is None or self.device is None or not self._key_lasts_s:
+        if self._seal is None or self.device is None or not self.key_lasts_s:
             return False
         share = random.Random(self.device.public_key).uniform(0.9, 1.1)
-        return self._seal.key_age_s() > share * self._key_lasts_s
+        return self._seal.key_age_s() > share * self.key_lasts_s
 
     async def rotate(
         self, take: Callable[[], Awaitable[object]], publish: Callable[[str], Awaitable[object]]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from ...domains.membership import LifeStatus, status_of
 from ...drivers.contract import Way
 from ...host.store.contract import StaleRevision, Store
+from ...host.store.typed import Undecodable
 from ...model.cluster import BlockState, ClusterSettings, NodeId, NodeRecord, NodeState, Underlay
 from ...model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from ...model.networks import Network, Scope
-from ...model.steps import WireguardPeerState
 from ..clock import Clock
 from ..state import State
 from ..tasks import TaskOwner
 from .link import ClusterLink
 from .runtime import ClusterRuntime
+from .traffic import Sums
 from .values import (
     Admission,
     Admitted,
@@ -208,13 +209,16 @@ class ClusterService:
         async with self._changing:
             runtime, settings = self._link.require(), self._link.settings
             assert settings is not None
-            return await recover(
+            count = await recover(
                 runtime.records,
                 runtime.mirror,
                 settings,
                 self._clock.now_ns(),
                 has_authority=self.joining.has_authority,
             )
+            _log.warning("cluster %s is recovered: %d records are written again", settings.cluster, count)
+            runtime.membership.notice()
+            return count
 
     async def rotate_key(self) -> str:
         """Put a new WireGuard key in this node's old one's place; return the public one."""
@@ -308,12 +312,16 @@ class ClusterService:
             problem=(
                 "this node was removed from the cluster: leave it with --force, and join again"
                 if runtime.membership.is_barred
-                else runtime.mirror.problem
+                else "; ".join(filter(None, (runtime.mirror.problem, runtime.mirror.remedy)))
             ),
             own_etcd=settings.own_etcd,
             has_authority=self.joining.has_authority,
             certificate_ends_ns=self.joining.certificate_ends_ns(),
         )
+
+    def unreadable(self) -> Sequence[Undecodable]:
+        """Return the records of the cluster's store that nobody here can read; none without a cluster."""
+        return self._link.runtime.mirror.broken if self._link.runtime is not None else ()
 
     async def nodes(self) -> list[NodeView]:
         mirror = self._link.require().mirror
@@ -359,13 +367,10 @@ class ClusterService:
         me = self._link.me()
         family = me.underlays[0].version if me.underlays else 4
         await self._link.seal.look()
-        device = self._link.seal.device
-        sealed = {
-            item.peer.public_key: item for item in (device.state.peers if device and device.state else ())
-        }
         ways = self._link.ways()
+        traffic = await self._link.traffic(ways)
         return [
-            self._peer(view, family, ways.get(view.record.id, []), sealed.get(view.record.wireguard_key))
+            self._peer(view, family, ways.get(view.record.id, []), traffic.get(view.record.id, Sums()))
             for view in views
             if not view.is_self
         ]
@@ -375,7 +380,7 @@ class ClusterService:
         view: NodeView,
         family: int,
         ways: list[tuple[Network, Way]],
-        sealed: WireguardPeerState | None,
+        traffic: Sums,
     ) -> PeerView:
         node, found = view.record, self._link.paths.found
         path = found.get(node.id)
@@ -389,14 +394,15 @@ class ClusterService:
             problem = "small packets get through, and none of the size that IP asks for"
         else:
             problem = ""
+        all_counted = all(way.counted for _, way in ways)
         return PeerView(
             node,
             view.status,
             ", ".join(dict.fromkeys(way.transport for _, way in ways)) or "none",
             "; ".join(f"{network.name}: {way.why}" for network, way in ways) or "no network here needs it",
             encrypted=bool(ways) and all(way.encrypted for _, way in ways),
-            bytes_sent=sealed.sent if sealed else 0,
-            bytes_received=sealed.received if sealed else 0,
+            bytes_sent=traffic.sent if all_counted else None,
+            bytes_received=traffic.received if all_counted else None,
             verified_mtu=path.mtu if path else 0,
             rtt_ms=path.rtt_ms if path else None,
             problem=problem,

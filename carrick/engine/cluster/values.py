@@ -99,7 +99,9 @@ class NodeView:
 class PeerView:
     """Another node, and how packets get there. `transport` and `why` by network driver.
 
-    `verified_mtu` 0 and `rtt_ms` None: not measured yet, or it did not answer; `problem` then says so.
+    `verified_mtu` 0 and `rtt_ms` None: not measured yet, or it did not answer; `problem` then says so. Bytes
+    are those of containers' packets by whatever transport, with a tunnel's headers; None where some of them
+    go by plain routes that nobody asked to have counted.
     """
 
     record: NodeRecord
@@ -109,8 +111,8 @@ class PeerView:
     encrypted: bool = False
     verified_mtu: int = 0
     rtt_ms: float | None = None
-    bytes_sent: int = 0
-    bytes_received: int = 0
+    bytes_sent: int | None = 0
+    bytes_received: int | None = 0
     problem: str = ""
 
 

@@ -43,8 +43,10 @@ class Undecodable(Failed):
     """A record that is not what its collection holds. Its bytes are here, and still in the store."""
 
     def __init__(self, entry: Entry, reason: str) -> None:
+        self.shown = entry.key if entry.key.isprintable() else repr(entry.key)
+        self.reason = f"cannot be read: {reason}"
         super().__init__(
-            f"the record {entry.key} in the store cannot be read: {reason}",
+            f"the record {self.shown} in the store {self.reason}",
             remedy="if a newer carrickd wrote it, run that one; otherwise repair or remove the record",
         )
         self.key = entry.key

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from carrick.engine.cluster.values import InitCluster, JoinCluster, UpdateNode
+from carrick.model.errors import Failed
 from carrick.testing.fake_cluster import CLUSTER, OTHER, SELF
 
 ROOT = "/carrick/v1"
@@ -26,6 +27,8 @@ async def test_without_a_cluster(api: Any) -> None:
         ("DELETE", "/nodes/x"),
         ("GET", "/peers"),
         ("POST", "/cluster/token"),
+        ("POST", "/cluster/recover"),
+        ("POST", "/cluster/keys"),
     ):
         reply = await api.call(method, ROOT + path, {} if method == "POST" else None)
         assert reply.status == 404, (method, path)
@@ -122,6 +125,44 @@ async def test_updating_and_removing_nodes(api: Any) -> None:
     ).status == 400
     assert (await api.call("DELETE", f"{ROOT}/nodes/other")).status == 409
     assert (await api.call("DELETE", f"{ROOT}/nodes/other?force=1")).status == 204
+
+
+async def test_recovering_a_store_that_has_lost_everything(api: Any) -> None:
+    await init(api)
+    reply = await api.call("POST", f"{ROOT}/cluster/recover")
+    assert reply.status == 409 and "nothing to recover" in reply.document["message"]
+    api.engine.cluster.problem = "connection refused"
+    assert (await api.call("POST", f"{ROOT}/cluster/recover")).status == 503
+    api.engine.cluster.problem, api.engine.cluster.is_lost = "it has lost cluster x", True
+    reply = await api.call("POST", f"{ROOT}/cluster/recover")
+    assert (reply.status, reply.document) == (200, {"Records": 5})
+    assert (await api.get(f"{ROOT}/cluster"))["Problem"] == ""
+
+
+async def test_a_new_key(api: Any) -> None:
+    await init(api)
+    replies = [await api.call("POST", f"{ROOT}/cluster/keys") for _ in range(2)]
+    assert [reply.document["WireguardKey"] for reply in replies] == api.engine.cluster.keys
+    api.engine.cluster.has_wireguard = False
+    reply = await api.call("POST", f"{ROOT}/cluster/keys")
+    assert reply.status == 501 and "wireguard-go" in reply.document["remedy"]
+    api.engine.cluster.problem = "connection refused"
+    assert (await api.call("POST", f"{ROOT}/cluster/keys")).status == 503
+
+
+async def test_records_that_cannot_be_read_are_warned_of(api: Any) -> None:
+    await init(api)
+    cluster = api.engine.cluster
+    cluster.broken = [
+        Failed(f"the record nodes/{n} in the store cannot be read: ?", remedy="repair it") for n in range(10)
+    ]
+    warnings = (await api.get(f"{ROOT}/cluster"))["Warnings"]
+    assert (
+        warnings[9] == "the record nodes/9 in the store cannot be read: ?; repair it" and len(warnings) == 10
+    )
+    cluster.broken *= 5
+    warnings = (await api.get(f"{ROOT}/cluster"))["Warnings"]
+    assert len(warnings) == 11 and "40 more" in warnings[10] and "carrick doctor" in warnings[10]
 
 
 async def test_a_store_that_is_away(api: Any) -> None:

@@ -164,6 +164,35 @@ def test_leave(cli: Any, daemon: FakeDaemon) -> None:
     assert daemon.requests[-1].query == {"force": "1"}
 
 
+def test_recover(cli: Any, daemon: FakeDaemon) -> None:
+    daemon.on("POST /carrick/v1/cluster/recover", {"Records": 17})
+    done = cli("cluster", "recover")
+    assert done.code == 0 and daemon.requests[-1].body == b""
+    assert "17 records" in done.out and "carrick node ls" in done.out and "carrick cluster token" in done.out
+    daemon.on(
+        "POST /carrick/v1/cluster/recover", Reply(409, {"message": "nothing to recover", "remedy": "look"})
+    )
+    done = cli("cluster", "recover")
+    assert (done.code, done.out) == (4, "") and "nothing to recover\nlook" in done.err
+    assert cli("cluster", "recover", "now").code == 1
+
+
+def test_rotate_keys(cli: Any, daemon: FakeDaemon) -> None:
+    daemon.on("POST /carrick/v1/cluster/keys", {"WireguardKey": "abc="})
+    assert cli("node", "rotate-keys").out == "abc=\n"
+    daemon.on(
+        "POST /carrick/v1/cluster/keys", Reply(501, {"message": "no key", "remedy": "apt-get install …"})
+    )
+    done = cli("node", "rotate-keys")
+    assert (done.code, done.out) == (7, "") and "no key\napt-get" in done.err
+
+
+def test_what_cannot_be_read_is_warned_of_in_info(cli: Any, daemon: FakeDaemon) -> None:
+    daemon.on("GET /carrick/v1/cluster", CLUSTER | {"Warnings": ["the record nodes/x cannot be read"]})
+    done = cli("cluster", "info")
+    assert done.err == "WARNING: the record nodes/x cannot be read\n" and "nodes/x" not in done.out
+
+
 def test_node_ls(cli: Any, daemon: FakeDaemon) -> None:
     daemon.on("GET /carrick/v1/nodes", [NODE, NODE | {"ID": "b" * 26, "Name": "beta", "Self": False}])
     head, first, second = cli("node", "ls").out.splitlines()

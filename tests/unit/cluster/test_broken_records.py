@@ -85,7 +85,7 @@ async def test_every_record_spoilt_at_once(
     assert not [key for key in after if key.startswith("lost")]
     # A network is nobody's, and may be a newer version's: it is reported until somebody repairs it.
     two = cluster.nodes["two"].mirror
-    assert len(two.broken) == 1 and f"networks/{NET}" in two.broken[0]
+    assert len(two.broken) == 1 and f"networks/{NET}" in str(two.broken[0])
     await cluster.store.commit([Put(f"networks/{NET}", before[f"networks/{NET}"])])
     await cluster.advance(1)
     assert not two.broken

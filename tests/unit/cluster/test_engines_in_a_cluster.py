@@ -11,9 +11,10 @@ from carrick.engine.cluster.homes import Home, Kept
 from carrick.engine.cluster.records import META, ClusterRecords
 from carrick.engine.engine import CarrickEngine
 from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
+from carrick.host.store.contract import Delete, Put
 from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId
 from carrick.model.containers import ContainerConfig, HostConfig
-from carrick.model.errors import Conflict, Denied
+from carrick.model.errors import Conflict, Denied, NotFound
 from carrick.model.networks import EndpointSettings, PoolConfig
 from carrick.model.steps import ANY_MAC
 from carrick.testing.cluster import Wire
@@ -316,3 +317,46 @@ async def test_without_a_cluster_an_overlay_is_refused_in_dockers_words(tmp_path
     async with machine.start() as engine:
         with pytest.raises(Denied, match="This node is not a swarm manager"):
             await engine.networks.create(BLUE)
+
+
+# --- Records that cannot be read, and those that are lost ----------------------------------------
+
+
+async def test_what_cannot_be_read_is_shown_with_its_key_and_remedy(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    assert await records_found(one) == [("ok", "cluster records")]
+    await one.store.commit([Put("nodes/nobody", b"{"), Put("nodes/a\nb", b"")])
+    for host in hosts:
+        await eventually(lambda h=host: len(h.engine.cluster.unreadable()) == 2)
+        assert await records_found(host) == [
+            ("error", "cluster record 'nodes/a\\nb'"),
+            ("error", "cluster record nodes/nobody"),
+        ]
+    found = next(item for item in await two.engine.system.doctor() if item.subject.endswith("nobody"))
+    assert "cannot be read" in found.problem and "repair or remove the record" in found.remedy
+    await one.store.commit([Delete("nodes/nobody"), Delete("nodes/a\nb")])
+    await eventually(lambda: not two.engine.cluster.unreadable())
+    assert await records_found(two) == [("ok", "cluster records")]
+
+
+async def records_found(host: Host) -> list[tuple[str, str]]:
+    findings = await host.engine.system.doctor()
+    return [(item.level, item.subject) for item in findings if item.subject.startswith("cluster record")]
+
+
+async def test_a_host_in_no_cluster_has_no_records_to_read(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    async with machine.start() as engine:
+        assert engine.cluster.unreadable() == ()
+        assert not [item for item in await engine.system.doctor() if "cluster" in item.subject]
+        for asked in (engine.cluster.recover, engine.cluster.rotate_key):
+            with pytest.raises(NotFound):
+                await asked()
+
+
+async def test_a_store_that_holds_the_cluster_is_not_written_over(hosts: tuple[Host, Host]) -> None:
+    one, _ = hosts
+    before = (await one.store.list("")).entries
+    with pytest.raises(Conflict, match="there is nothing to recover"):
+        await one.engine.cluster.recover()
+    assert (await one.store.list("")).entries == before

@@ -12,14 +12,16 @@ import pytest
 
 from carrick.doors.node import NodeServer
 from carrick.engine.clock import SystemClock
+from carrick.engine.cluster.admission import authorities
 from carrick.engine.cluster.joining import Joining, is_unprotected
 from carrick.engine.cluster.records import META, ClusterRecords
 from carrick.engine.cluster.values import Admission, Admitted, InitCluster, JoinCluster
 from carrick.host.peers import HostPort
 from carrick.host.pki import JoinToken, fingerprint
-from carrick.host.store.contract import Store
+from carrick.host.store.contract import Delete, Put, Store
 from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId, NodeRecord, Underlay
 from carrick.model.errors import Conflict, Denied, Failed, InvalidRequest, Unavailable, Unsupported
+from carrick.testing.fake_clock import FakeClock
 from carrick.testing.memory_store import MemoryStore
 
 UNDERLAY = Underlay("192.0.2.7", "192.0.2.0/24")
@@ -118,6 +120,24 @@ async def nodes(tmp_path: Path) -> AsyncIterator[MakeNode]:
     for node in made:
         if node.server:
             await node.server.stop()
+
+
+async def test_who_has_the_authority_says_so_again_once_the_store_is_its_cluster_s(nodes: MakeNode) -> None:
+    clock = FakeClock()
+    node = nodes(clock=clock)
+    settings = await node.found()
+    records, store = node.shared.records, node.shared.store
+    known = {entry.key: entry.value for entry in (await store.list("")).entries}
+    keeping = asyncio.create_task(node.joining.run(records, settings))
+    await store.commit([Delete(key) for key in known])
+    await clock.advance(7200)
+    # To a store that is not our cluster's nothing is said.
+    assert (await store.list("")).entries == ()
+    await store.commit([Put(f"meta/{META}", known[f"meta/{META}"])])
+    await clock.advance(61)
+    assert await authorities(records).get(settings.node)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def test_founding(nodes: MakeNode) -> None:

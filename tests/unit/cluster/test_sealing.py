@@ -1,13 +1,17 @@
 """A node's WireGuard key: when it is due, in which order it changes, and who keeps the old one."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from carrick.engine.cluster.sealing import SealService
 from carrick.engine.tasks import TaskOwner
-from carrick.model.errors import Unavailable, Unsupported
+from carrick.host.config import load_config
+from carrick.model.errors import InvalidRequest, Unavailable, Unsupported
 from carrick.model.steps import WireguardDevice
+from carrick.testing.fake_machine import FakeMachine
 
 
 class FakeSeal:
@@ -93,3 +97,23 @@ async def test_keys_get_old_each_in_its_own_time() -> None:
 def _is_due_at(seal: SealService, fake: FakeSeal, age_s: float) -> bool:
     fake.age_s = age_s
     return seal.is_due
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("", 30), ("key-lasts-days = 0.5", 0.5), ("key_lasts_days = 0", 0)]
+)
+async def test_how_long_a_key_lasts_is_configured(tmp_path: Path, text: str, days: float) -> None:
+    file = tmp_path / "carrickd.toml"
+    file.write_text(text)
+    machine = FakeMachine(tmp_path)
+    machine.config = replace(machine.config, key_lasts_days=load_config(file, {}).key_lasts_days)
+    async with machine.start() as engine:
+        assert engine.link.seal.key_lasts_s == days * 86400
+
+
+@pytest.mark.parametrize("value", ["-1", '"long"', "true"])
+def test_what_is_no_time_is_refused(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "carrickd.toml"
+    file.write_text(f"key_lasts_days = {value}")
+    with pytest.raises(InvalidRequest, match="key_lasts_days"):
+        load_config(file, {})

@@ -64,7 +64,7 @@ def content(table: ZoneTable) -> object:
         for name in NAMES:
             if labels := parse_name(name):
                 lowered = tuple(label.lower() for label in labels)
-                found[key, name] = (index.knows(lowered), frozenset(index.addresses(lowered)))
+                found[key, name] = (index.knows(lowered), frozenset(index.addresses(lowered).addresses))
         for text in ADDRESSES:
             found[key, text] = index.first_name(parse_address(text, "test"))
     return found, {key: box.view for key, box in table.sandboxes.items()}

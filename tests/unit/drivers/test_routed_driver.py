@@ -477,11 +477,11 @@ def test_an_encrypted_overlay_ends_within_wireguard() -> None:
     assert made.mtu == 1500 - 60 - 70
     rules = driver.firewall_rules(network)
     assert rules is not None
-    assert rules.sealed_vni == 4097
+    assert (rules.vni, rules.sealed) == (4097, True)
     with pytest.raises(Unsupported, match="wireguard-go"):
         driver.check(network, (), replace(world.view(), wireguard=None))
     plain = replace(network, options={VNI: "4097", ENCRYPTED: "false"})
-    assert driver.firewall_rules(plain) == replace(rules, sealed_vni=0)
+    assert driver.firewall_rules(plain) == replace(rules, sealed=False)
 
 
 def test_peers_are_those_with_keys_and_a_way() -> None:

@@ -66,8 +66,8 @@ PEER = Object(
         "Encrypted": FLAG,
         "MTU": INTEGER,
         "RTT": Null(NUMBER),
-        "BytesSent": INTEGER,
-        "BytesReceived": INTEGER,
+        "BytesSent": Null(INTEGER),
+        "BytesReceived": Null(INTEGER),
         "Problem": TEXT,
     },
 )
@@ -132,6 +132,18 @@ OPERATIONS: Operations = {
         body=document(TOKEN, required=False),
         text="`TTL` is in seconds, an hour without; `Uses` 0 is any number.",
     ),
+    "POST /carrick/v1/cluster/recover": Operation(
+        "Write the cluster again to a store that has lost it",
+        {200: json(Object("Recovered", {"Records": INTEGER}), "How many records were written")},
+        errors=(403, 404, 409, 501),
+        text="From what this node knows. 409 if the store holds a cluster: there is nothing to recover.",
+    ),
+    "POST /carrick/v1/cluster/keys": Operation(
+        "Replace this node's WireGuard key",
+        {200: json(Object("NodeKey", {"WireguardKey": TEXT}), "The public key, once the cluster has it")},
+        errors=(403, 404, 409, 501),
+        text="If the store does not take it, the old one stays (503). 501 where there is none.",
+    ),
     "GET /carrick/v1/nodes": Operation(
         "List the cluster's nodes", {200: json(Array(NODE))}, errors=(403, 404, 409, 501)
     ),
@@ -150,7 +162,12 @@ OPERATIONS: Operations = {
     ),
     "GET /carrick/v1/peers": Operation(
         "List the other nodes, and how packets get there",
-        {200: json(Array(PEER), "`RTT` is in milliseconds, null if it was not measured")},
+        {
+            200: json(
+                Array(PEER),
+                "`RTT` is in milliseconds, null if it was not measured; bytes are null if some go uncounted",
+            )
+        },
         errors=(403, 404, 409, 501),
     ),
 }

@@ -5,6 +5,7 @@ from aiohttp import web
 from ..call import Call
 from ..parse.cluster import parse_init, parse_join, parse_token, parse_update
 from ..render.cluster import render_cluster, render_node, render_peer
+from ..render.unreadable import render_unreadable
 from ..routing import Kind, Route
 
 
@@ -16,6 +17,8 @@ def routes() -> tuple[Route, ...]:
         Route("DELETE", "/carrick/v1/cluster", leave, change),
         Route("POST", "/carrick/v1/cluster/join", join, change),
         Route("POST", "/carrick/v1/cluster/token", token, change),
+        Route("POST", "/carrick/v1/cluster/recover", recover, change),
+        Route("POST", "/carrick/v1/cluster/keys", rotate_key, change),
         Route("GET", "/carrick/v1/nodes", list_nodes),
         Route("GET", "/carrick/v1/nodes/{id}", inspect_node),
         Route("POST", "/carrick/v1/nodes/{id}", update_node, change),
@@ -25,7 +28,9 @@ def routes() -> tuple[Route, ...]:
 
 
 async def inspect(call: Call) -> web.StreamResponse:
-    return call.json(render_cluster(await call.engine.cluster.get()))
+    shown = render_cluster(await call.engine.cluster.get())
+    shown["Warnings"] += render_unreadable(call.engine.cluster.unreadable())
+    return call.json(shown)
 
 
 async def init(call: Call) -> web.StreamResponse:
@@ -46,6 +51,14 @@ async def leave(call: Call) -> web.StreamResponse:
 async def token(call: Call) -> web.StreamResponse:
     ttl_s, uses = parse_token(await call.document("TokenRequest", required=False))
     return call.json({"Token": await call.engine.cluster.token(ttl_s, uses)}, 201)
+
+
+async def recover(call: Call) -> web.StreamResponse:
+    return call.json({"Records": await call.engine.cluster.recover()})
+
+
+async def rotate_key(call: Call) -> web.StreamResponse:
+    return call.json({"WireguardKey": await call.engine.cluster.rotate_key()})
 
 
 async def list_nodes(call: Call) -> web.StreamResponse:

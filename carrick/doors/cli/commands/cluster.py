@@ -1,4 +1,4 @@
-"""`carrick cluster init|info|token`, `carrick join`, `carrick leave`."""
+"""`carrick cluster init|info|token|recover`, `carrick join`, `carrick leave`."""
 
 from __future__ import annotations
 
@@ -99,6 +99,13 @@ def _token(app: App, values: Values, words: list[str]) -> None:
     app.print(app.client.post(f"{_PATH}/token", body)["Token"])
 
 
+def _recover(app: App, values: Values, words: list[str]) -> None:
+    count = app.client.post(f"{_PATH}/recover")["Records"]
+    app.print(f"The cluster is in its store again: {count} records are written.")
+    app.print("The other nodes find themselves in it by themselves:  carrick node ls")
+    app.print("Join tokens are gone; new ones are made with:         carrick cluster token")
+
+
 def _read_token(app: App, values: Values) -> str:
     """Return the token, which may stand in a file, or come on standard input."""
     if values.given("token") and values.given("token-file"):
@@ -190,6 +197,18 @@ TOKEN = Command(
     own=True,
     notes="Whoever has the token can join: give it to nobody else. It is shown this once.",
     examples=("carrick cluster token", "carrick cluster token --ttl 10m --uses 1"),
+)
+RECOVER = Command(
+    "recover",
+    _recover,
+    summary="Write the cluster again to an etcd that has lost it",
+    usage="",
+    arity=NONE,
+    own=True,
+    notes="When etcd's data are gone and there is no backup: from what this host knows, into an empty etcd at"
+    " the old address. It is refused while etcd holds a cluster. What runs goes on meanwhile. Join tokens are"
+    " gone, and who was removed with 'carrick node rm' is not known any more.",
+    examples=("carrick cluster recover",),
 )
 JOIN = Command(
     "join",

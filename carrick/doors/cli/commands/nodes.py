@@ -1,4 +1,4 @@
-"""`carrick node ls|inspect|update|drain|activate|rm`, `carrick peer ls`."""
+"""`carrick node ls|inspect|update|drain|activate|rotate-keys|rm`, `carrick peer ls`."""
 
 from __future__ import annotations
 
@@ -122,6 +122,10 @@ def _activate(app: App, values: Values, words: list[str]) -> None:
     _each(app, words, lambda name: app.client.post(_node_path(name), {"Drain": False}))
 
 
+def _rotate_keys(app: App, values: Values, words: list[str]) -> None:
+    app.print(app.client.post("/carrick/v1/cluster/keys")["WireguardKey"])
+
+
 def _rm(app: App, values: Values, words: list[str]) -> None:
     force = values.on("force")
     _each(app, words, lambda name: app.client.delete(_node_path(name), {"force": force}))
@@ -182,6 +186,17 @@ ACTIVATE = Command(
     arity=_SOME,
     own=True,
     examples=("carrick node activate alpha",),
+)
+ROTATE_KEYS = Command(
+    "rotate-keys",
+    _rotate_keys,
+    summary="Replace this node's WireGuard key, and print the public one",
+    usage="",
+    arity=NONE,
+    own=True,
+    notes="It is replaced by itself every 30 days (the daemon's 'key_lasts_days'). Traffic goes on. When this"
+    " returns, the cluster has the new key. Each node replaces its own.",
+    examples=("carrick node rotate-keys",),
 )
 RM = Command(
     "rm",

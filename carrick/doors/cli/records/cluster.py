@@ -77,7 +77,8 @@ class PeerRecord(Record):
         return "-" if rtt is None else f"{float(rtt):.2f}ms"
 
     def _bytes(self, key: str) -> str:
-        return human_size(float(self.data.get(key) or 0), 3)
+        count = self.data.get(key, 0)
+        return "n/a" if count is None else human_size(float(count), 3)
 
     FIELDS: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "ID": _id,

@@ -1,0 +1,35 @@
+"""Read the counters of `table` back: bytes by the other host's address, and by block where packets go plain.
+
+Pure: items of nft's JSON in, sums out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .table import COUNTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Bytes by address: of tunnels' other ends, and (`blocks_…`) of blocks, by their network address."""
+
+    received: Mapping[str, int] = field(default_factory=dict)
+    sent: Mapping[str, int] = field(default_factory=dict)
+    blocks_received: Mapping[str, int] = field(default_factory=dict)
+    blocks_sent: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_counted(items: Iterable[Mapping[str, Any]]) -> Counted:
+    """Parse a table as `nft -j list table` shows it; other sets are passed over."""
+    found: dict[str, dict[str, int]] = {name: {} for name in COUNTERS}
+    for item in items:
+        shown = item.get("set", {})
+        sums = found.get(str(shown.get("name", ""))[:-1])
+        if sums is None:
+            continue
+        for entry in shown.get("elem", ()):
+            element = entry.get("elem") if isinstance(entry, dict) else None
+            if element and "counter" in element:
+                sums[str(element["val"])] = int(element["counter"]["bytes"])
+    return Counted(**found)

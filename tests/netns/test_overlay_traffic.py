@@ -4,9 +4,11 @@ Three hosts stand on a switch (`fabric`), each with a kernel of its own. What th
 planners of `domains/overlay`. Needs root; nothing here touches the machine's own network.
 """
 
+import json
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -38,6 +40,7 @@ from carrick.model.steps import (
     SetLink,
     SetSysctl,
 )
+from carrick.testing.daemon import eventually
 from carrick.testing.kernel_suite import World
 from carrick.testing.namespaces import Namespace, Namespaces, namespaces
 
@@ -102,7 +105,19 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         fabric = spaces.new()
         fabric.ip("link add sw0 type bridge mcast_snooping 0")
         fabric.ip("link set sw0 up")
-        yield Lab(fabric, [_host(spaces, fabric, number, tmp_path) for number in (1, 2, 3)])
+        hosts = [_host(spaces, fabric, number, tmp_path) for number in (1, 2, 3)]
+        _until_forwarding(fabric)
+        yield Lab(fabric, hosts)
+
+
+def _until_forwarding(namespace: Namespace) -> None:
+    """Wait until every port of the bridges forwards: the kernel notices a carrier in its own time."""
+
+    def ports() -> Any:
+        shown = subprocess.run(["bridge", "-j", "link"], capture_output=True, check=True)
+        return json.loads(shown.stdout)
+
+    eventually(lambda: all(port["state"] == "forwarding" for port in namespace.call(ports)), 30)
 
 
 def _host(spaces: Namespaces, fabric: Namespace, number: int, directory: Path) -> Host:
@@ -163,6 +178,7 @@ def _l2(hosts: list[Host], version: int, answers: str) -> None:
         plan = plan_fdb(fdb, host.world.fdb("vx0"), host.vtep(version))
         host.world.apply(*plan.steps("vx0", bridge=True))
         assert not plan_fdb(fdb, host.world.fdb("vx0"), host.vtep(version))
+        _until_forwarding(host.namespace)
         if answers == "nobody":
             continue
         known = {_inner(other, inner): Neighbour(other.mac) for other in others for inner in (4, 6)}

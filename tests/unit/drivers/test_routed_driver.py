@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carrick.domains.dns.zone import LOCAL_FIRST
 from carrick.domains.firewall import render_add_network
 from carrick.domains.sandboxes.routes import plan_default_routes
 from carrick.domains.wireguard import device_name, inner_address, peers_of
 from carrick.drivers.bridge import INHIBIT4, MTU
 from carrick.drivers.contract import ClusterView, HostView, LinkRows, Spanning
 from carrick.drivers.overlay import ENCRYPTED, VNI, OverlayDriver
-from carrick.drivers.routed import GATEWAY_MODE, MODE, POINT_MODE, RoutedDriver, reserved
+from carrick.drivers.routed import COUNT, GATEWAY_MODE, MODE, POINT_MODE, RoutedDriver, reserved
 from carrick.drivers.transports import vxlan
 from carrick.drivers.transports.choose import BACKEND, CROSS_SUBNET, TRANSPORTS
 from carrick.drivers.transports.shared import NOWHERE_METRIC
@@ -205,6 +206,30 @@ def test_direct_reaches_its_own_segment_alone() -> None:
     assert world.kernel.look().links["br-cdcdcdcdcdcd"].mtu == 1500
     ways = {way.node.name: way for way in RoutedDriver().ways(network, world.view())}
     assert ways["host3"].why.startswith("not reached")
+
+
+def test_plain_routes_are_counted_where_asked() -> None:
+    world = World()
+    for wish, expected in (({}, False), ({COUNT: "true"}, True)):
+        network = _network(**{CROSS_SUBNET: "true"}, **wish)
+        ways = {way.node.name: way for way in RoutedDriver().ways(network, world.view())}
+        assert (ways["host2"].plain, ways["host2"].counted) == (True, expected)
+        assert (ways["host3"].plain, ways["host3"].counted) == (False, True)
+        rules = RoutedDriver().firewall_rules(network)
+        assert rules is not None
+        assert rules.across is not None
+        assert bool(rules.across.blocks) is expected
+        assert len(rules.across.blocks) in (0, len(rules.subnets))
+
+
+@pytest.mark.parametrize("driver", [RoutedDriver(), OverlayDriver()], ids=["routed", "overlay"])
+def test_options_of_both_with_other_values_are_refused(driver: RoutedDriver | OverlayDriver) -> None:
+    network = replace(_network(**{LOCAL_FIRST: "maybe"}), driver=driver.name)
+    with pytest.raises(InvalidRequest, match="'maybe' is none of false, true, only"):
+        driver.check(network, (), World().view())
+    if isinstance(driver, RoutedDriver):
+        with pytest.raises(InvalidRequest, match="much is neither true nor false"):
+            driver.check(_network(**{COUNT: "much"}), (), World().view())
 
 
 def test_cross_subnet_picks_by_segment() -> None:

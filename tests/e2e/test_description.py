@@ -95,6 +95,7 @@ def test_a_day(daemon: Daemon, checked: CheckedApi, version: str) -> None:
     for path in ("/_ping", "/version", "/info", "/plugins", *own):
         do("GET", path)
     do("HEAD", "/_ping")
+    do("POST", "/carrick/v1/guests/prune")
     pool = {"Subnet": "10.77.0.0/24", "Gateway": "10.77.0.1", "IPRange": "10.77.0.128/25"}
     network = {"Name": "day", "IPAM": {"Config": [pool]}, "Labels": {"a": "b"}, "Options": {}}
     do("POST", "/carrick/v1/networks/plan", network)

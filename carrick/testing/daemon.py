@@ -343,8 +343,20 @@ class Daemon:
         )
 
     def web(self, name: str, *options: str) -> str:
-        """Run a web server: `/` says its host name, `/cgi-bin/peer` the client's address."""
-        return self.do("run", "-d", "--name", name, "--stop-signal", "KILL", *options, "busybox", *_WEB)
+        """Run a web server, and wait for it: `/` says its host name, `/cgi-bin/peer` the client's address."""
+        identifier = self.do("run", "-d", "--name", name, "--stop-signal", "KILL", *options, "busybox", *_WEB)
+        if netns := self.netns(name):
+            eventually(lambda: self._listens(netns), 30, f"{name} listens on port 80")
+        return identifier
+
+    def _listens(self, netns: str) -> bool:
+        """Tell whether somebody in a namespace listens on port 80 (proc(5), `net/tcp`)."""
+        tables = self.machine.run("cat", "/proc/net/tcp", "/proc/net/tcp6", netns=netns).out
+        return any(
+            fields[1].endswith(":0050") and fields[3] == "0A"
+            for fields in (line.split() for line in tables.splitlines())
+            if len(fields) > 3
+        )
 
     def container(self, name: str) -> Any:
         """Return what `GET /containers/NAME/json` says."""

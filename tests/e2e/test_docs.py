@@ -46,7 +46,8 @@ PAGES = [
 ]
 _COMMAND_S = 30.0
 _QUIET_S = 0.3
-_NO_DAEMON = "Cannot connect to the Carrick daemon"
+_NOT_YET = ("Cannot connect to the Carrick daemon", "Connection refused")
+"""What is said of a daemon or a server that is just being started."""
 _NO_END = -1
 """The exit code of what did not end in time."""
 _DETACH = {"^P": "\x10", "^Q": "\x11", "^C": "\x03", "^D": "\x04"}
@@ -348,8 +349,9 @@ def play(page: Path, world: World) -> Iterator[tuple[Command, int, str]]:
         run = world.converse if command.typed else lambda item: world.run(item.text, item.host)
         code, output = run(command)
         patience = time.monotonic() + _COMMAND_S
-        # A page says how long a daemon needs to start; a machine that does other things too may need longer.
-        while code and _NO_DAEMON in output and _NO_DAEMON not in "\n".join(command.output):
+        # A page goes by what a start takes; a machine that does other things too may need longer.
+        expected = "\n".join(command.output)
+        while code and any(text in output and text not in expected for text in _NOT_YET):
             if time.monotonic() > patience:
                 break
             time.sleep(0.2)

@@ -33,7 +33,7 @@ from ..model.containers import PortBinding
 from ..model.delegation import is_remote_ipam
 from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from ..model.guests import GuestDns, GuestSpec
-from ..model.ids import ContainerId, EndpointId, SandboxId, short
+from ..model.ids import ContainerId, EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.steps import DeleteLink, NamespaceState, SetLink, Step
 from .addresses import Addresses
@@ -261,18 +261,19 @@ class GuestService:
         sandbox = self._state.sandboxes[SandboxId(record.id)]
         return record.spec.staged or await self._kernel.netns_id(sandbox.netns) == record.netns_id
 
-    def looks_gone(self, record: GuestRecord, sandbox: Sandbox, netns_id: int) -> bool:
-        """Tell whether nothing of a guest can be alive, `netns_id` being what its path leads to now.
+    async def _looks_gone(self, record: GuestRecord) -> bool:
+        """Tell by the last look at the host whether nothing of a guest can be alive.
 
         While its link on the host is there, its namespace is, whatever became of the path.
         """
-        host_end = sandbox.endpoints[0].host_interface if sandbox.endpoints else ""
+        sandbox = self._state.sandboxes[SandboxId(record.id)]
+        host_end = sandbox.endpoints[0].host_interface
         links = self._host.view.state.links
-        if host_end:
-            return host_end not in links and (not record.netns_id or netns_id != record.netns_id)
+        if host_end in links:
+            return False
         if record.spec.staged and not sandbox.netns:
-            return record.spec.interface not in links
-        return netns_id != record.netns_id
+            return bool(host_end) or record.spec.interface not in links
+        return await self._kernel.netns_id(sandbox.netns) != record.netns_id
 
     # Detaching -------------------------------------------------------------------------------
 
@@ -286,41 +287,41 @@ class GuestService:
 
     async def _remove(self, record: GuestRecord) -> None:
         sandbox = self._state.sandboxes.get(SandboxId(record.id))
-        write = Write(guests=[], gone_guests=[record.id], gone_sandboxes=[SandboxId(record.id)])
-        if sandbox is None:
-            await self._state.save(write)
+        network = self._state.networks.get(NetworkId(record.spec.network))
+        write = Write(gone_guests=[record.id], gone_sandboxes=[SandboxId(record.id)])
+        if sandbox is None or network is None:
+            await self._forget(record, network, write)
             return
-        endpoint = sandbox.endpoints[0]
         self.names.withdraw(sandbox)
         publishing = self._ports.publishing(record, sandbox)
-        for error in await self._kernel.remove(self._plan_removal(record, sandbox)):
+        for error in await self._kernel.remove(await self._plan_removal(record, sandbox)):
             _log.warning("%s: %s", _said(record.spec), error)
-        if not record.spec.lease and not record.spec.addresses:
-            async with self._addresses.transaction(write) as transaction:
-                if (network := self._state.networks.get(endpoint.network_id)) is not None:
-                    self._addresses.release(network, record.id, transaction)
-        else:
-            await self._state.save(write)
+        await self._forget(record, network, write)
         await self._ports.unpublish(publishing)
         if record.ports and record.spec.hold_ports:
             await self._ports.release(record)
         await self.names.flush()
-        network = self._state.networks.get(endpoint.network_id)
-        if network is None:
-            return
         for error in await self._presence.release([network]):
             _log.warning("taking network %s off this host: %s", network.name, error)
         self._emit(record.spec, network, "disconnect")
 
-    def _plan_removal(self, record: GuestRecord, sandbox: Sandbox) -> list[Step]:
+    async def _forget(self, record: GuestRecord, network: Network | None, write: Write) -> None:
+        """Strike a guest off, with the addresses that it was given itself."""
+        async with self._addresses.transaction(write) as transaction:
+            if network is not None:
+                self._addresses.release(network, record.id, transaction)
+
+    async def _plan_removal(self, record: GuestRecord, sandbox: Sandbox) -> Sequence[Step]:
         endpoint = sandbox.endpoints[0]
-        if endpoint.network_id not in self._state.networks:
-            return []
         network, driver = self._sandboxes.driver_of(endpoint)
         at_home = replace(sandbox, netns="") if record.spec.staged else sandbox
         steps = list(driver.plan_endpoint_removal(network, endpoint, at_home, self._host.hot_view).steps)
         if record.spec.staged and not endpoint.host_interface:
             steps.append(DeleteLink(endpoint.interface))
+        inside = any(getattr(step, "netns", "") for step in steps)
+        if inside and not await self._is_in_its_namespace(record):
+            # What it had there went with it. Whatever has its name in the namespace there now is another's.
+            steps = [step for step in steps if not getattr(step, "netns", "")]
         return steps
 
     async def gc(self, keep: Callable[[GuestView], bool] | None = None) -> tuple[GuestView, ...]:
@@ -329,14 +330,36 @@ class GuestService:
         await self._host.refresh()
         removed = []
         for record in list(self._state.guests.values()):
+            if not self._is_whole(record):
+                _log.error("%s is let go: its records are not whole", _said(record.spec))
+                await self.remove(record.id)
+                continue
             view = self._view(record)
-            sandbox = self._state.sandboxes.get(SandboxId(record.id))
-            netns_id = await self._kernel.netns_id(sandbox.netns) if sandbox and sandbox.netns else 0
-            gone = sandbox is None or self.looks_gone(record, sandbox, netns_id)
-            if (gone or (keep is not None and not keep(view))) and await self.remove(record.id):
+            unwanted = keep is not None and not keep(view)
+            if not unwanted and not await self._looks_gone(record):
+                continue
+            if await self._let_go(record.id, unless_there=not unwanted):
                 removed.append(view)
                 _log.info("%s is let go", _said(record.spec))
         return tuple(removed)
+
+    async def _let_go(self, guest: ContainerId, *, unless_there: bool) -> bool:
+        """Remove a guest, but for one that is there after all: it may just have been added."""
+        async with self._state.lock(guest):
+            record = self._state.guests.get(guest)
+            if record is None:
+                return False
+            if unless_there:
+                await self._host.refresh()
+                if not await self._looks_gone(record):
+                    return False
+            await self._remove(record)
+        return True
+
+    def _is_whole(self, record: GuestRecord) -> bool:
+        """Tell whether a guest has its sandbox, and that its network: a record may have been unreadable."""
+        sandbox = self._state.sandboxes.get(SandboxId(record.id))
+        return sandbox is not None and NetworkId(record.spec.network) in self._state.networks
 
     # Looking ---------------------------------------------------------------------------------
 
@@ -358,12 +381,12 @@ class GuestService:
         return tuple(
             self._view(record)
             for record in self._state.guests.values()
-            if not engine or record.spec.engine == engine
+            if self._is_whole(record) and (not engine or record.spec.engine == engine)
         )
 
     def _get(self, guest: ContainerId) -> GuestRecord:
         record = self._state.guests.get(guest)
-        if record is None:
+        if record is None or not self._is_whole(record):
             raise NotFound(f"no such guest: {short(guest)}")
         return record
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from carrick.engine.engine import CarrickEngine
+from carrick.engine.state import Write
 from carrick.engine.values import CreateNetwork
 from carrick.model.containers import PortBinding
 from carrick.model.errors import CarrickError, Conflict, Denied, Failed, InvalidRequest, NotFound
 from carrick.model.guests import Bandwidth, GuestDns, GuestSpec, guest_id
+from carrick.model.ids import SandboxId
 from carrick.model.networks import EndpointSettings, PoolConfig
 from carrick.model.steps import AddAddress, CreateNetns, CreateVeth, DeleteNetns, SetLink
 from carrick.testing.fake_machine import FakeMachine
@@ -199,6 +201,50 @@ async def test_the_same_attachment_in_a_new_namespace(engine: CarrickEngine, mac
 
 def addresses_in(machine: FakeMachine) -> set[str]:
     return {item for link in machine.kernel.look(BOX).links.values() for item in link.addresses}
+
+
+async def test_another_namespace_s_interface_is_nobody_s_of_ours(
+    engine: CarrickEngine, machine: FakeMachine
+) -> None:
+    machine.kernel.add_link("lan0", addresses=("10.9.0.1/24",))
+    request = CreateNetwork("lan", "macvlan", pools=(PoolConfig("10.9.0.0/24"),), options={"parent": "lan0"})
+    await engine.networks.create(request)
+    view = await engine.guests.add(guest(network="lan"))
+    assert "eth0" in machine.kernel.look(BOX).links
+    # The path leads to another container's namespace by now, which has an eth0 too.
+    await machine.kernel.apply([DeleteNetns(BOX), CreateNetns(BOX)])
+    await engine.guests.add(guest("c2/eth0", name="second"))
+    assert await engine.guests.remove(view.record.id)
+    assert "eth0" in machine.kernel.look(BOX).links
+    assert [item.record.name for item in await engine.guests.list()] == ["second"]
+
+
+async def test_gc_while_a_guest_comes(engine: CarrickEngine) -> None:
+    """A staged one is known before its link is there."""
+    for pause in range(20):
+        key = f"ep{pause}"
+        spec = guest(key, interface=f"ckp{pause}", netns="", staged=True)
+        adding = asyncio.create_task(engine.guests.add(spec))
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        assert await engine.guests.gc() == ()
+        await adding
+        assert await engine.guests.check(spec.id) == ()
+
+
+async def test_a_record_without_its_sandbox(machine: FakeMachine) -> None:
+    async with machine.start() as engine:
+        await engine.networks.create(CreateNetwork("net", pools=(PoolConfig("10.5.0.0/24"),)))
+        before = (await engine.networks.get("net")).pools
+        await machine.kernel.apply([CreateNetns(BOX)])
+        view = await engine.guests.add(guest())
+        await engine.state.save(Write(gone_sandboxes=[SandboxId(view.record.id)]))
+        assert await engine.guests.list() == ()
+        with pytest.raises(NotFound):
+            await engine.guests.get(view.record.id)
+    async with machine.start() as engine:
+        assert not engine.state.guests
+        assert (await engine.networks.get("net")).pools == before
 
 
 async def test_gc_keeps_what_it_is_told(engine: CarrickEngine) -> None:

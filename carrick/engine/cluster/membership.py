@@ -9,7 +9,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +69,7 @@ class Membership:
         self._run = secrets.token_hex(8)
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
+        self._keeping = asyncio.Lock()
         self._lease: LeaseId | None = None
         self._sign_is_due = False
         self._was_lost = False
@@ -124,6 +126,12 @@ class Membership:
         self._changed.set()
         return True
 
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Keep nothing meanwhile: whose record is taken away because it leaves is not to begin an epoch."""
+        async with self._keeping:
+            yield
+
     # The node's own task -----------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -133,7 +141,8 @@ class Membership:
             # Two thirds of the time to live may pass without the store before anybody misses us.
             pause = self._random.uniform(0.8, 1.0) * self._ttl_s / 3
             try:
-                await self._keep()
+                async with self._keeping:
+                    await self._keep()
                 self._mirror.note(None)
             except Unavailable as error:
                 _log.info("no sign of life to the cluster: %s", error)

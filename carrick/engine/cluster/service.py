@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -148,15 +148,17 @@ class ClusterService:
     async def _undo(self, settings: ClusterSettings) -> None:
         """Take back a membership that did not come about, as far as the store lets us."""
         runtime = self._link.require()
-        try:
-            async with asyncio.timeout(_UNDO_TIMEOUT_S):
-                await self.joining.withdraw(runtime.records, settings)
-                with suppress(NotFound):
-                    await runtime.sweeper.evict(settings.node, at_once=True)
-                await self.joining.dissolve(runtime.records)
-        except (TimeoutError, CarrickError) as error:
-            _log.warning("what was written of cluster %s stays in its store: %s", settings.cluster, error)
-        await self._exit()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_UNDO_TIMEOUT_S):
+                    await stack.enter_async_context(runtime.membership.at_rest())
+                    await self.joining.withdraw(runtime.records, settings)
+                    with suppress(NotFound):
+                        await runtime.sweeper.evict(settings.node, at_once=True)
+                    await self.joining.dissolve(runtime.records)
+            except (TimeoutError, CarrickError) as error:
+                _log.warning("what was written of cluster %s stays in its store: %s", settings.cluster, error)
+            await self._exit()
 
     async def _exit(self) -> None:
         runtime = self._link.runtime
@@ -252,15 +254,16 @@ class ClusterService:
                     "the cluster's store runs on this node, and others use it",
                     remedy="let the others leave first, or use --force and end the cluster for all",
                 )
-            try:
-                await self.joining.withdraw(runtime.records, settings)
-                await runtime.sweeper.evict(settings.node, at_once=True)
-                await self.joining.dissolve(runtime.records)
-            except (Unavailable, NotFound) as error:
-                if not force and isinstance(error, Unavailable):
-                    raise
-                _log.warning("leaving without the cluster's store: %s", error)
-            await self._exit()
+            async with runtime.membership.at_rest():
+                try:
+                    await self.joining.withdraw(runtime.records, settings)
+                    await runtime.sweeper.evict(settings.node, at_once=True)
+                    await self.joining.dissolve(runtime.records)
+                except (Unavailable, NotFound) as error:
+                    if not force and isinstance(error, Unavailable):
+                        raise
+                    _log.warning("leaving without the cluster's store: %s", error)
+                await self._exit()
 
     # Tokens and admission --------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from carrick.engine.cluster.homes import Home, Kept
 from carrick.engine.cluster.records import META, ClusterRecords
 from carrick.engine.engine import CarrickEngine
 from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
-from carrick.host.store.contract import Delete, Put
+from carrick.host.store.contract import Delete, Put, Snapshot
 from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId
 from carrick.model.containers import ContainerConfig, HostConfig
 from carrick.model.errors import Conflict, Denied, NotFound
@@ -360,3 +360,22 @@ async def test_a_store_that_holds_the_cluster_is_not_written_over(hosts: tuple[H
     with pytest.raises(Conflict, match="there is nothing to recover"):
         await one.engine.cluster.recover()
     assert (await one.store.list("")).entries == before
+
+
+async def test_who_leaves_does_not_come_back_because_its_record_is_gone(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the record's removal and the end of the membership, the node hears that it was given up."""
+    _, two = hosts
+    records = ClusterRecords(two.store)
+    listing = two.wire.list
+
+    async def slow(prefix: str) -> Snapshot:
+        if prefix == records.nodes.prefix and await records.nodes.get(NodeId("two-id")) is None:
+            await asyncio.sleep(0.2)
+        return await listing(prefix)
+
+    monkeypatch.setattr(two.wire, "list", slow)
+    await two.engine.cluster.leave()
+    assert [record.name for record in (await records.nodes.list()).values] == ["one"]
+    assert (await records.alive.list()).records.keys() == {"one-id"}

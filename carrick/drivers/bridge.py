@@ -23,13 +23,12 @@ from ..domains.sandboxes.interfaces import (
 from ..model.errors import Conflict, Denied, InvalidRequest
 from ..model.ids import short
 from ..model.networks import Endpoint, Network, Sandbox
+from ..model.observed import LinkState, NamespaceState
 from ..model.steps import (
     AddAddress,
     CreateBridge,
     CreateVeth,
     DeleteLink,
-    LinkState,
-    NamespaceState,
     Nft,
     Plan,
     RemoveAddress,

@@ -8,14 +8,13 @@ becomes of the file afterwards changes nothing.
 from dataclasses import dataclass, replace
 
 from ..domains.cni import ConfigurationList, check_wishes, parse_configuration
-from ..domains.firewall import NetworkRules
-from ..domains.sandboxes.interfaces import SYSCTLS_OPTION, parse_mac, parse_sysctls
+from ..domains.sandboxes.interfaces import SYSCTLS_OPTION, parse_sysctls
 from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.errors import InvalidRequest
 from ..model.networks import Endpoint, Network, Sandbox
-from ..model.steps import NamespaceState, Plan, SetSysctl
-from .bridge import choose_interface
-from .contract import Announcements, DriverCapabilities, HostView
+from ..model.steps import Plan, SetSysctl
+from .contract import DriverCapabilities, HostView
+from .delegated import DelegatedDriver
 
 CONFLIST = "conflist"
 """Where the configuration was read; the engine reads it and fills in `conf`."""
@@ -66,7 +65,7 @@ def _timeout(options: dict[str, str]) -> float:
     return seconds
 
 
-class CniDriver:
+class CniDriver(DelegatedDriver):
     """Implements `Driver` and `Delegating` for CNI plugins."""
 
     name = "cni"
@@ -91,40 +90,6 @@ class CniDriver:
                 remedy="leave out --internal, and the default route from the configuration",
             )
         return replace(network, pools=())
-
-    def plan_network(self, network: Network, host: HostView) -> Plan:
-        return Plan()
-
-    def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
-        return Plan()
-
-    def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
-        asked = endpoint.settings.mac_address
-        # Who makes the link chooses its address, unless the user did.
-        return replace(
-            endpoint,
-            interface=choose_interface(endpoint, "eth"),
-            mac_address=parse_mac(asked) if asked else "",
-        )
-
-    def plan_endpoint(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView, inside: NamespaceState
-    ) -> Plan:
-        return Plan()
-
-    def plan_endpoint_removal(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
-    ) -> Plan:
-        return Plan()
-
-    def firewall_rules(self, network: Network) -> NetworkRules | None:
-        return None
-
-    def announcements(self, network: Network) -> Announcements:
-        # Where an endpoint is new at every start, its MAC address may be new too.
-        return Announcements()
-
-    # Delegating ------------------------------------------------------------------------------
 
     def plan_call(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, wishes: Wishes
@@ -168,6 +133,3 @@ class CniDriver:
             ),
             Plan(tuple(SetSysctl(key, value, call.netns) for key, value in sysctls)),
         )
-
-    def plan_return(self, call: EndpointCall, made: Made) -> Plan:
-        return Plan()

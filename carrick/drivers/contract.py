@@ -20,7 +20,8 @@ from ..model.cluster import Block, NodeId, NodeRecord, RemoteEndpoint
 from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.ids import NetworkId
 from ..model.networks import Endpoint, Network, Sandbox, Scope
-from ..model.steps import NamespaceState, Plan, WireguardDevice
+from ..model.observed import NamespaceState, WireguardDevice
+from ..model.steps import Plan
 
 
 @dataclass(frozen=True, slots=True)

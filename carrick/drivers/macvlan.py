@@ -12,16 +12,8 @@ from ..domains.sandboxes.interfaces import check_interface_name
 from ..model.errors import Denied, InvalidRequest
 from ..model.ids import short
 from ..model.networks import Endpoint, Network, Sandbox
-from ..model.steps import (
-    CreateDummy,
-    CreateSlave,
-    CreateVlan,
-    DeleteLink,
-    NamespaceState,
-    Plan,
-    SetLink,
-    Step,
-)
+from ..model.observed import NamespaceState
+from ..model.steps import CreateDummy, CreateSlave, CreateVlan, DeleteLink, Plan, SetLink, Step
 from .bridge import choose_endpoint_mac, choose_interface, plan_inside
 from .contract import DriverCapabilities, HostView
 

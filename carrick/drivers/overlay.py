@@ -27,13 +27,12 @@ from ..model.cluster import NodeId, NodeRecord, RemoteEndpoint
 from ..model.errors import Conflict, Denied, InvalidRequest, Unavailable, Unsupported
 from ..model.ids import short
 from ..model.networks import Endpoint, Network, Sandbox, Scope
+from ..model.observed import NamespaceState, Neighbour
 from ..model.steps import (
     ANY_MAC,
     AddNeighbour,
     CreateVxlan,
     DeleteLink,
-    NamespaceState,
-    Neighbour,
     Plan,
     RemoveFdb,
     RemoveNeighbour,

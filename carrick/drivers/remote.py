@@ -7,16 +7,17 @@ addresses and routes that were agreed on, as Docker does. One driver stands for 
 from dataclasses import replace
 from ipaddress import ip_network
 
-from ..domains.firewall import NetworkRules
-from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name, parse_mac
+from ..domains.sandboxes.interfaces import IFNAME_OPTION, check_interface_name
 from ..model.delegation import DelegateKind, EndpointCall, Made, Wishes
 from ..model.networks import Endpoint, Network, Sandbox
-from ..model.steps import AddRoute, MoveLink, NamespaceState, Plan, SetLink, Step
-from .bridge import choose_interface, plan_inside
-from .contract import Announcements, DriverCapabilities, HostView
+from ..model.observed import NamespaceState
+from ..model.steps import AddRoute, MoveLink, Plan, SetLink, Step
+from .bridge import plan_inside
+from .contract import DriverCapabilities, HostView
+from .delegated import DelegatedDriver
 
 
-class RemoteDriver:
+class RemoteDriver(DelegatedDriver):
     """Implements `Driver` and `Delegating` for the plugin called `name`."""
 
     capabilities = DriverCapabilities(gateway=True)
@@ -29,21 +30,6 @@ class RemoteDriver:
         # What the options mean is the plugin's to say, when it is asked for the network.
         return network
 
-    def plan_network(self, network: Network, host: HostView) -> Plan:
-        return Plan()
-
-    def plan_network_removal(self, network: Network, others: tuple[Network, ...], host: HostView) -> Plan:
-        return Plan()
-
-    def complete_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
-        asked = endpoint.settings.mac_address
-        # "eth" until the plugin has said what it calls its interfaces.
-        return replace(
-            endpoint,
-            interface=choose_interface(endpoint, "eth"),
-            mac_address=parse_mac(asked) if asked else "",
-        )
-
     def plan_endpoint(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView, inside: NamespaceState
     ) -> Plan:
@@ -52,20 +38,6 @@ class RemoteDriver:
             # The plugin alone can make another.
             return Plan()
         return Plan(plan_inside(endpoint, sandbox.netns, link, link.mtu))
-
-    def plan_endpoint_removal(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
-    ) -> Plan:
-        return Plan()
-
-    def firewall_rules(self, network: Network) -> NetworkRules | None:
-        return None
-
-    def announcements(self, network: Network) -> Announcements:
-        # Where an endpoint is new at every start, its MAC address may be new too.
-        return Announcements()
-
-    # Delegating ------------------------------------------------------------------------------
 
     def plan_call(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, wishes: Wishes

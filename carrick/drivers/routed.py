@@ -30,17 +30,8 @@ from ..domains.overlay.routes import BlockRoute, own_block_routes, plan_block_ro
 from ..model.cluster import Block, BlockState, NodeRecord, NodeState, RemoteEndpoint
 from ..model.errors import Conflict, InvalidRequest
 from ..model.networks import Endpoint, IPNetwork, Network, PoolConfig, Sandbox, Scope
-from ..model.steps import (
-    AddRoute,
-    DeleteLink,
-    NamespaceState,
-    Plan,
-    RemoveFdb,
-    RemoveNeighbour,
-    RemoveRoute,
-    RouteState,
-    Step,
-)
+from ..model.observed import NamespaceState, RouteState
+from ..model.steps import AddRoute, DeleteLink, Plan, RemoveFdb, RemoveNeighbour, RemoveRoute, Step
 from . import bridge
 from .contract import Announcements, ClusterView, DriverCapabilities, HostView, Way
 from .overlay import VNI, check_underlays, no_cluster, vni_of

@@ -3,7 +3,8 @@
 from ..domains.firewall import NetworkRules
 from ..model.errors import Denied
 from ..model.networks import Endpoint, Network, Sandbox
-from ..model.steps import NamespaceState, Plan
+from ..model.observed import NamespaceState
+from ..model.steps import Plan
 from .contract import DriverCapabilities, HostView
 
 

@@ -35,7 +35,8 @@ from ..model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFo
 from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId, EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
-from ..model.steps import DeleteLink, NamespaceState, SetLink, Step
+from ..model.observed import NamespaceState
+from ..model.steps import DeleteLink, SetLink, Step
 from .addresses import Addresses
 from .checks import check_settings
 from .clock import Clock, as_datetime, new_id

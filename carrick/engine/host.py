@@ -14,7 +14,8 @@ from ..domains.sandboxes.files import ResolvConf, parse_resolv_conf
 from ..drivers.contract import ClusterView, HostView, LinkRows
 from ..host.kernel import Kernel
 from ..model.errors import NotFound
-from ..model.steps import NamespaceState, RouteState, SetSysctl, Step, WireguardDevice
+from ..model.observed import NamespaceState, RouteState, WireguardDevice
+from ..model.steps import SetSysctl, Step
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")

@@ -22,16 +22,8 @@ from ..model.delegation import is_remote_ipam
 from ..model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound, Unavailable
 from ..model.ids import EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
-from ..model.steps import (
-    Announce,
-    CreateNetns,
-    DeleteLink,
-    DeleteNetns,
-    NamespaceState,
-    SetLink,
-    SetSysctl,
-    Step,
-)
+from ..model.observed import NamespaceState
+from ..model.steps import Announce, CreateNetns, DeleteLink, DeleteNetns, SetLink, SetSysctl, Step
 from .addresses import Addresses, Transaction
 from .clock import new_id
 from .delegation import Delegation

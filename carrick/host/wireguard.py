@@ -25,7 +25,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..model.errors import NotFound, Unavailable, Unsupported
-from ..model.steps import CreateWireguard, DeleteLink, SetLink, WireguardDevice
+from ..model.observed import WireguardDevice
+from ..model.steps import CreateWireguard, DeleteLink, SetLink
 from .kernel import Kernel
 from .processes import is_listening
 

@@ -21,20 +21,16 @@ from typing import Any
 from ..domains.guests import HOST_NETNS
 from ..model import steps
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
-from ..model.steps import (
-    ANY_MAC,
-    MAIN_TABLE,
-    ROUTE_PROTOCOL,
+from ..model.observed import (
     LinkState,
     NamespaceState,
     Neighbour,
     RouteState,
-    Rule,
-    Step,
     VxlanState,
     WireguardPeerState,
     WireguardState,
 )
+from ..model.steps import ANY_MAC, MAIN_TABLE, ROUTE_PROTOCOL, Rule, Step
 
 _BRIDGE_SYSCTLS = {
     "ipv4.route_localnet": "net.ipv4.conf.{}.route_localnet",

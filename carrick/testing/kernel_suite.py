@@ -13,6 +13,7 @@ import pytest
 
 from ..host.kernel.contract import Kernel
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
+from ..model.observed import LinkState, NamespaceState, Neighbour, RouteState, VxlanState, WireguardState
 from ..model.steps import (
     ANY_MAC,
     ROUTE_PROTOCOL,
@@ -28,23 +29,17 @@ from ..model.steps import (
     CreateWireguard,
     DeleteLink,
     DeleteNetns,
-    LinkState,
-    NamespaceState,
-    Neighbour,
     Nft,
     RemoveAddress,
     RemoveFdb,
     RemoveNeighbour,
     RemoveRoute,
     RemoveRule,
-    RouteState,
     Rule,
     SetFdb,
     SetLink,
     SetSysctl,
     Step,
-    VxlanState,
-    WireguardState,
 )
 
 MAC = "02:00:5e:10:00:01"

@@ -29,16 +29,8 @@ from carrick.model.delegation import EndpointCall, Made, MadeRoute, Wishes
 from carrick.model.errors import CarrickError, Conflict, NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox
-from carrick.model.steps import (
-    AddRoute,
-    CreateNetns,
-    DeleteLink,
-    DeleteNetns,
-    NamespaceState,
-    Nft,
-    Plan,
-    Step,
-)
+from carrick.model.observed import NamespaceState
+from carrick.model.steps import AddRoute, CreateNetns, DeleteLink, DeleteNetns, Nft, Plan, Step
 from carrick.testing.fake_kernel import FakeKernel, Killed
 
 ROOT = Path(__file__).resolve().parents[2]

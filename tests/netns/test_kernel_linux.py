@@ -23,6 +23,7 @@ from carrick.host.kernel.netns import delete_netns, entered, is_netns
 from carrick.model.errors import CarrickError, Conflict, KernelRefused, Unsupported
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, Network, PoolConfig, Sandbox
+from carrick.model.observed import NamespaceState
 from carrick.model.steps import (
     ANY_MAC,
     AddAddress,
@@ -40,7 +41,6 @@ from carrick.model.steps import (
     DeleteLink,
     DeleteNetns,
     ForgetFlows,
-    NamespaceState,
     Nft,
     RemoveFdb,
     RemoveNeighbour,

@@ -26,6 +26,7 @@ from carrick.domains.overlay.neighbours import plan_neighbours
 from carrick.domains.overlay.routes import BlockRoute, own_block_routes, plan_block_routes
 from carrick.host.kernel import LinuxKernel
 from carrick.host.kernel.netns import delete_netns, entered
+from carrick.model.observed import Neighbour
 from carrick.model.steps import (
     ANY_MAC,
     AddAddress,
@@ -35,7 +36,6 @@ from carrick.model.steps import (
     CreateNetns,
     CreateVeth,
     CreateVxlan,
-    Neighbour,
     SetFdb,
     SetLink,
     SetSysctl,

@@ -7,17 +7,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 from ...model.errors import InvalidRequest
 from ...model.guests import Bandwidth
 from ...model.networks import Endpoint, Network
-from ...model.steps import (
-    AddRoute,
-    CreateSlave,
-    CreateVeth,
-    LinkState,
-    NamespaceState,
-    RouteState,
-    SetLink,
-    SetRate,
-    Step,
-)
+from ...model.observed import LinkState, NamespaceState, RouteState
+from ...model.steps import AddRoute, CreateSlave, CreateVeth, SetLink, SetRate, Step
 
 HOST_NETNS = "/proc/self/ns/net"
 """The daemon's own namespace by a path, for what is made *into* a namespace and is to stay here."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from ...model.steps import AddNeighbour, Neighbour, RemoveNeighbour, Step
+from ...model.observed import Neighbour
+from ...model.steps import AddNeighbour, RemoveNeighbour, Step
 
 Neighbours = Mapping[str, Neighbour]
 """By address, as `Kernel.read_neighbours` returns them."""

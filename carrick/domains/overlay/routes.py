@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from ...model.errors import InvalidRequest
-from ...model.steps import MAIN_TABLE, AddRoute, RemoveRoute, RouteKind, RouteState, Step
+from ...model.observed import RouteState
+from ...model.steps import MAIN_TABLE, AddRoute, RemoveRoute, RouteKind, Step
 
 _IPV6_METRIC = 1024
 _DEFAULTS = {"default": "0.0.0.0/0"}

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from ...model.ids import NetworkId
 from ...model.networks import Sandbox
-from ...model.steps import AddRoute, RemoveRoute, RouteState, Step
+from ...model.observed import RouteState
+from ...model.steps import AddRoute, RemoveRoute, Step
 from .interfaces import elect_gateways
 
 

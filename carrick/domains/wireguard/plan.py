@@ -9,7 +9,8 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from ...model.cluster import Block, BlockState, NodeId, NodeRecord, NodeState
-from ...model.steps import Plan, SetWireguard, WireguardDevice, WireguardPeer, WireguardState
+from ...model.observed import WireguardDevice, WireguardState
+from ...model.steps import Plan, SetWireguard, WireguardPeer
 from .names import INNER, inner_address
 
 

@@ -6,37 +6,18 @@ kernel since 5.2), never the other way round.
 
 from collections.abc import Sequence
 
-from ...domains.firewall import Across
-from ...domains.overlay.mtu import overhead
 from ...domains.overlay.routes import BlockRoute
 from ...model.cluster import NodeRecord
-from ...model.networks import IPNetwork, Network
-from ...model.steps import Step
+from ...model.networks import IPNetwork
 from ..contract import HostView
 from .contract import Laid, Peer, Span
-from .shared import link_with, main_underlay, shared_segment
+from .shared import Linkless, link_with, shared_segment
 
 
-class Direct:
+class Direct(Linkless):
     """Implements `Transport` with nothing but routes."""
 
     name = "direct"
-    needs: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
-    encrypted = False
-
-    def overhead(self, version: int) -> int:
-        return overhead(self.name, version)
-
-    def links(self, network: Network) -> tuple[str, ...]:
-        return ()
-
-    def across(self, network: Network) -> Across:
-        return Across(plain=True)
-
-    def check(self, network: Network, host: HostView) -> None:
-        if host.cluster is not None:
-            main_underlay(host.cluster.me)
 
     def plan(self, span: Span, peers: Sequence[Peer], host: HostView) -> Laid:
         routes: list[BlockRoute] = []
@@ -55,9 +36,6 @@ class Direct:
                     continue
                 routes.append(BlockRoute(str(block), link, ends[1].address))
         return Laid(routes=tuple(routes), notes=tuple(notes), missing=tuple(missing))
-
-    def plan_removal(self, network: Network, host: HostView) -> tuple[Step, ...]:
-        return ()
 
     def refusal(self, me: NodeRecord, peer: NodeRecord, version: int) -> str:
         if shared_segment(me, peer, _next_hops(version)) is not None:

@@ -1,15 +1,45 @@
-"""What several transports do alike: addresses of a link, the underlay between two nodes, its link here."""
+"""What several transports do alike: having no link, addresses of a link, the underlay between two nodes."""
 
 from collections.abc import Iterable
 from ipaddress import ip_interface
 
+from ...domains.firewall import Across
+from ...domains.overlay.mtu import overhead
 from ...model.cluster import NodeRecord, Underlay
 from ...model.errors import Unavailable
 from ...model.networks import Network
-from ...model.steps import AddAddress, LinkState, NamespaceState, RemoveAddress, Step
+from ...model.observed import LinkState, NamespaceState
+from ...model.steps import AddAddress, RemoveAddress, Step
+from ..contract import HostView
 
 NOWHERE_METRIC = 1 << 30
 """That of the unreachable routes that are left when the real ones are not there: behind everybody's."""
+
+
+class Linkless:
+    """Of `Transport` what is the same where packets go as they are, by links that are none of ours."""
+
+    name = ""
+    needs: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    encrypted = False
+
+    def overhead(self, version: int) -> int:
+        return overhead(self.name, version)
+
+    def links(self, network: Network) -> tuple[str, ...]:
+        return ()
+
+    def across(self, network: Network) -> Across:
+        # By which links they go is the routes' business.
+        return Across(plain=True)
+
+    def check(self, network: Network, host: HostView) -> None:
+        if host.cluster is not None:
+            main_underlay(host.cluster.me)
+
+    def plan_removal(self, network: Network, host: HostView) -> tuple[Step, ...]:
+        return ()
 
 
 def plan_addresses(

@@ -16,16 +16,8 @@ from ...domains.sandboxes.interfaces import choose_mac
 from ...model.cluster import NodeId, NodeRecord
 from ...model.ids import short
 from ...model.networks import IPNetwork, Network
-from ...model.steps import (
-    CreateVxlan,
-    DeleteLink,
-    Neighbour,
-    RemoveFdb,
-    RemoveNeighbour,
-    SetLink,
-    SetSysctl,
-    Step,
-)
+from ...model.observed import Neighbour
+from ...model.steps import CreateVxlan, DeleteLink, RemoveFdb, RemoveNeighbour, SetLink, SetSysctl, Step
 from ..contract import HostView, LinkRows
 from ..overlay import PORT, vni_of
 from .contract import Laid, Peer, Span

@@ -14,7 +14,8 @@ from ...domains.wireguard import INNER, inner_address, keep_standing, peers_of, 
 from ...model.cluster import NodeRecord
 from ...model.errors import Unsupported
 from ...model.networks import IPNetwork, Network
-from ...model.steps import AddAddress, NamespaceState, SetLink, Step, WireguardDevice
+from ...model.observed import NamespaceState, WireguardDevice
+from ...model.steps import AddAddress, SetLink, Step
 from ..contract import HostView
 from .contract import Laid, Peer, Span
 from .shared import NOWHERE_METRIC, main_underlay, plan_addresses

@@ -31,7 +31,7 @@ class NetworkDirectory:
     def __init__(self, link: ClusterLink, state: State) -> None:
         self._link = link
         self._state = state
-        link.put_back = self._put_back
+        link.follower.put_back = self._put_back
 
     async def _put_back(self, network: Network) -> None:
         """Write a network again without waiting for it to be taken over: it is the worker who asks."""
@@ -151,7 +151,7 @@ class NetworkDirectory:
                 f"{item.ipv6}/{lengths.get(6, 128)}" if item.ipv6 else "",
                 item.engine,
             )
-            for item in self._link.remote_endpoints(network.id)
+            for item in self._link.follower.remote_endpoints(network.id)
         ]
 
     async def _check_unused(self, network: Network) -> None:

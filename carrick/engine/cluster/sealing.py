@@ -1,7 +1,8 @@
 """Sealing: this node's WireGuard, made when the first network here asks for encryption, and kept since.
 
 The key is made as soon as the host is in a cluster and can have the device, because others need it before
-they can send anything. Without the packages there is no key, and networks that ask for it are refused.
+they can send anything. Without the packages there is no key, and networks that ask for it are refused. It is
+rotated by order, and when it is old.
 """
 
 import asyncio
@@ -10,12 +11,16 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ...model.errors import CarrickError, Unsupported
-from ...model.steps import WireguardDevice
+from ...model.errors import CarrickError, Unavailable, Unsupported
+from ...model.observed import WireguardDevice
+from ..clock import Clock
 from ..tasks import TaskOwner
+from .runtime import ClusterRuntime
 
 _log = logging.getLogger(__name__)
 KEY_LASTS_S = 30 * 86400.0
+_LOOK_S = 30.0
+_PUBLISH_S = 15.0
 
 
 class Seal(Protocol):
@@ -152,6 +157,60 @@ class SealService:
                 _log.info("removing %s: %s", self._seal.name, error)
         except CarrickError as error:
             _log.warning("removing %s: %s", self._seal.name, error)
+
+
+class KeyRotation:
+    """Puts a new key in the old one's place and sees to it that the cluster knows it.
+
+    `take` has the device take the key that there is.
+    """
+
+    def __init__(self, seal: SealService, clock: Clock, take: Callable[[], Awaitable[object]]) -> None:
+        self._seal = seal
+        self._clock = clock
+        self._take = take
+        self._random = random.Random()
+
+    async def rotate(self, runtime: ClusterRuntime) -> str:
+        """Put a new WireGuard key in the old one's place; return the public one once the cluster has it.
+
+        Unavailable, with the old key as before, if the cluster's store cannot be told.
+        """
+        node, nodes = runtime.settings.node, runtime.mirror.nodes
+        # While the store is away nobody could learn it. Whether it is there is asked first.
+        runtime.membership.condition()
+        await runtime.records.nodes.get(node)
+
+        def is_known(key: str) -> bool:
+            seen = nodes.get(node)
+            return seen is not None and seen.wireguard_key == key
+
+        async def publish(key: str) -> None:
+            runtime.membership.notice()
+            try:
+                async with asyncio.timeout(_PUBLISH_S):
+                    await nodes.wait_for(lambda: is_known(key))
+            except TimeoutError:
+                raise Unavailable(
+                    runtime.mirror.problem
+                    or "the cluster's store did not take the new WireGuard key in time",
+                    remedy="try again when it answers",
+                ) from None
+
+        try:
+            return await self._seal.rotate(self._take, publish)
+        finally:
+            runtime.membership.notice()
+
+    async def run(self, runtime: ClusterRuntime) -> None:
+        """Rotate the key whenever it is due, until cancelled."""
+        while True:
+            await self._clock.sleep(self._random.uniform(0.2, 1.0) * _LOOK_S)
+            if self._seal.is_due and not runtime.mirror.problem:
+                try:
+                    await self.rotate(runtime)
+                except CarrickError as error:
+                    _log.warning("this node's WireGuard key stays for now: %s", error)
 
 
 async def _nothing() -> None:

@@ -13,7 +13,7 @@ from ...domains.firewall.traffic import Counted, parse_counted
 from ...host.kernel import Kernel
 from ...model.cluster import NodeId, NodeRecord
 from ...model.errors import CarrickError
-from ...model.steps import WireguardPeerState
+from ...model.observed import WireguardPeerState
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from ...model.cluster import Underlay
 from ...model.errors import InvalidRequest
-from ...model.steps import MAIN_TABLE, LinkState, NamespaceState, RouteState
+from ...model.observed import LinkState, NamespaceState, RouteState
+from ...model.steps import MAIN_TABLE
 
 _CONTAINERS = re.compile(
     r"(lo|docker\d+|docker_gwbridge|br-[0-9a-f]{12}|cni\w*|podman\d+|virbr\d+|lxcbr\d+|lxdbr\d+|flannel[.\w-]*"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...model.steps import NamespaceState, Neighbour, Rule, Step, WireguardState
+from ...model.observed import NamespaceState, Neighbour, WireguardState
+from ...model.steps import Rule, Step
 
 
 class Kernel(Protocol):

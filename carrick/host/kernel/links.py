@@ -15,7 +15,8 @@ from typing import Any
 
 from ...model import steps
 from ...model.errors import Conflict, NotFound
-from ...model.steps import LinkState, NamespaceState, Neighbour, Rule
+from ...model.observed import LinkState, NamespaceState, Neighbour
+from ...model.steps import Rule
 from . import netlink, rates, readings, rows
 from .netlink import Message, Netlink, Refusal, attribute, mac, nested, text, u8, u16, u32
 from .netns import entered

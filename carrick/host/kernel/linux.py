@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from ...model import steps
 from ...model.errors import CarrickError, KernelRefused, NotFound
-from ...model.steps import NamespaceState, Neighbour, Rule, Step, WireguardState
+from ...model.observed import NamespaceState, Neighbour, WireguardState
+from ...model.steps import Rule, Step
 from . import netns as namespaces
 from .announce import announce
 from .links import Rtnl

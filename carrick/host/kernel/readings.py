@@ -5,15 +5,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
-from ...model.steps import (
-    ROUTE_PROTOCOL,
-    LinkState,
-    NamespaceState,
-    Neighbour,
-    RouteKind,
-    RouteState,
-    Rule,
-)
+from ...model.observed import LinkState, NamespaceState, Neighbour, RouteState
+from ...model.steps import ROUTE_PROTOCOL, RouteKind, Rule
 from . import netlink
 from .netlink import Netlink, number, parse_attributes, string, u32
 from .rows import (

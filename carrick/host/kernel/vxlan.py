@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from ...model import steps
-from ...model.steps import LinkState, VxlanState
+from ...model.observed import LinkState, VxlanState
 from .netlink import attribute, number, u8, u32
 from .rows import index_of
 

@@ -11,7 +11,8 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from ...model.errors import KernelRefused, NotFound, Unsupported
-from ...model.steps import SetWireguard, WireguardPeer, WireguardPeerState, WireguardState
+from ...model.observed import WireguardPeerState, WireguardState
+from ...model.steps import SetWireguard, WireguardPeer
 
 _TIMEOUT_S = 10
 _FEW = 64

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ...model.containers import LogConfig, MountPoint, Resources
+from ...model.defaults import SHM_SIZE
 from ...model.errors import Conflict, Failed, InvalidRequest, NotFound
 from ...model.ids import ContainerId, ImageId
 from . import conmon, logs, rootfs, runc, stats, syscalls
@@ -49,7 +50,7 @@ from .identity import Identity, resolve_identity
 from .inotify import Inotify
 from .layers import stream_layer
 from .layout import ContainerPaths, Layout
-from .spec import DEFAULT_SHM_SIZE, SpecInput, build_spec
+from .spec import SpecInput, build_spec
 from .supervision import Run, Supervisor, find_conmon, read_exit
 from .teardown import release_container
 from .top import process_table
@@ -227,7 +228,7 @@ class LocalRuntime:
             syscalls.mount(
                 "shm", shm, "tmpfs",
                 syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC,
-                f"mode=1777,size={host.shm_size or DEFAULT_SHM_SIZE}",
+                f"mode=1777,size={host.shm_size or SHM_SIZE}",
             )  # fmt: skip
         elif request.ipc_of is not None:
             shm = self._layout.of(request.ipc_of).shm

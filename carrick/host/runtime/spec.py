@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...model.containers import HostConfig, MountPoint, MountType, Resources
+from ...model.defaults import MASKED_PATHS, READONLY_PATHS, SHM_SIZE
 from ...model.errors import InvalidRequest, Unsupported
 from .api import LaunchRequest
 from .capabilities import ALL_CAPABILITIES, CapabilityPlan, plan_capabilities
@@ -21,30 +22,7 @@ from .seccomp import convert_profile
 Json = dict[str, object]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEFAULT_SHM_SIZE = 64 << 20
 INIT_PATH = "/sbin/docker-init"
-
-MASKED_PATHS = (
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-)
-READONLY_PATHS = (
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-)
 
 _UNLIMITED = 2**64 - 1
 
@@ -254,7 +232,7 @@ def _set_oom_score(process: Json, host: HostConfig, facts: HostFacts, warnings: 
 def _default_mounts(given: SpecInput) -> list[Json]:
     host = given.request.host_config
     access = "rw" if host.privileged else "ro"
-    shm = host.shm_size or DEFAULT_SHM_SIZE
+    shm = host.shm_size or SHM_SIZE
     mounts = [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),

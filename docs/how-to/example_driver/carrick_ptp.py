@@ -13,17 +13,8 @@ from carrick.domains.sandboxes.interfaces import check_interface_name, choose_ma
 from carrick.drivers.contract import DriverCapabilities, HostView
 from carrick.model.errors import InvalidRequest
 from carrick.model.networks import Endpoint, Network, Sandbox
-from carrick.model.steps import (
-    AddAddress,
-    AddRoute,
-    CreateVeth,
-    DeleteLink,
-    NamespaceState,
-    Plan,
-    SetLink,
-    SetSysctl,
-    Step,
-)
+from carrick.model.observed import NamespaceState
+from carrick.model.steps import AddAddress, AddRoute, CreateVeth, DeleteLink, Plan, SetLink, SetSysctl, Step
 
 PREFIX = "ptp.interface_prefix"
 

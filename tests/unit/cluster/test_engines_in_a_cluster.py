@@ -2,87 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from carrick.engine.cluster.homes import Home, Kept
-from carrick.engine.cluster.records import META, ClusterRecords
-from carrick.engine.engine import CarrickEngine
-from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
+from carrick.engine.cluster.records import ClusterRecords
+from carrick.engine.values import CreateNetwork
 from carrick.host.store.contract import Delete, Put, Snapshot
-from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId
-from carrick.model.containers import ContainerConfig, HostConfig
+from carrick.model.cluster import NodeId
 from carrick.model.errors import Conflict, Denied, NotFound
-from carrick.model.networks import EndpointSettings, PoolConfig
+from carrick.model.networks import PoolConfig
 from carrick.model.steps import ANY_MAC
 from carrick.testing.cluster import Wire
 from carrick.testing.fake_machine import FakeMachine
+from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
 
 
-class Host:
-    """A machine with an engine that is in the cluster."""
-
-    def __init__(self, name: str, directory: Path, store: MemoryStore, number: int) -> None:
-        directory.mkdir()
-        self.name = name
-        self.machine = FakeMachine(directory)
-        self.machine.kernel.add_link("under0", addresses=(f"10.99.1.{number}/24",))
-        self.store = store
-        self.number = number
-        self.wire = Wire(store)
-        self.machine.open_cluster_store = lambda settings: self.wire
-        self.engine: CarrickEngine
-        self._stack = AsyncExitStack()
-
-    async def start(self) -> None:
-        self._stack = AsyncExitStack()
-        self.engine = await self._stack.enter_async_context(self.machine.start())
-        if self.engine.link.settings is None:
-            node = NodeId(f"{self.name}-id")
-            address = f"10.99.1.{self.number}"
-            settings = ClusterSettings("c1", node, self.name, ("http://etcd",), address=address)
-            # What joining leaves behind; it has tests of its own.
-            home = Home(self.machine.config.state_dir / "cluster")
-            home.make()
-            home.write(Kept(settings))
-            await ClusterRecords(self.wire).meta.put(META, ClusterMeta("c1", "", 0), expecting=None)
-            await self.engine.link.adopt_settings(settings)
-            await self.engine.link.attach(self.wire)
-            await self.engine.cluster.start()
-        runtime = self.engine.link.require()
-        if not self.wire.is_cut:
-            await runtime.mirror.ready()
-            await runtime.membership.joined()
-            await self.engine.link.settled()
-
-    async def stop(self) -> None:
-        await self._stack.aclose()
-
-    async def run(self, name: str, network: str, address: str = "") -> str:
-        settings = EndpointSettings(ipv4_address=address, aliases=(f"{name}-alias",))
-        created = await self.engine.containers.create(
-            CreateContainer(
-                ContainerConfig(image="busybox"),
-                HostConfig(network_mode=network),
-                (Attachment(network, settings),),
-                name,
-            )
-        )
-        await self.engine.containers.start(created.id)
-        return self.address(name)
+class Host(ClusterMember):
+    """A member whose rows are looked at."""
 
     def address(self, name: str) -> str:
-        record = self.engine.state.find_container(name)
-        assert record.sandbox_id is not None
-        return self.engine.state.sandboxes[record.sandbox_id].endpoints[0].ipv4_address
+        return self.endpoint(name).ipv4_address
 
     def mac(self, name: str) -> str:
-        record = self.engine.state.find_container(name)
-        assert record.sandbox_id is not None
-        return self.engine.state.sandboxes[record.sandbox_id].endpoints[0].mac_address
+        return self.endpoint(name).mac_address
 
     async def rows(self, network: str) -> tuple[dict[str, set[str]], dict[str, str]]:
         mark = self.engine.state.find_network(network).id[:12]
@@ -379,3 +323,31 @@ async def test_who_leaves_does_not_come_back_because_its_record_is_gone(
     await two.engine.cluster.leave()
     assert [record.name for record in (await records.nodes.list()).values] == ["one"]
     assert (await records.alive.list()).records.keys() == {"one-id"}
+
+
+async def test_what_one_cluster_said_is_not_taken_over_in_the_next(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node leaves while its worker still has something to do, and joins another cluster."""
+    one, two = hosts
+    working = asyncio.Event()
+
+    async def never() -> None:
+        working.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(two.engine.link.follower, "_write_own", never)
+        await one.engine.networks.create(BLUE)
+        await working.wait()
+        # More is noted while the worker is at it.
+        await one.engine.networks.create(CreateNetwork("green", "overlay"))
+        await eventually(lambda: len(two.engine.link.require().mirror.networks.live()) == 2)
+        await two.engine.cluster.leave()
+    async with MemoryStore() as another:
+        two.wire = Wire(another)
+        await two.join()
+        await two.engine.link.settled()
+        assert two.engine.state.network_or_none("blue") is None
+        assert two.engine.state.network_or_none("green") is None
+        await two.stop()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from carrick.engine.cluster.underlay import choose_underlays
 from carrick.model.cluster import Underlay
 from carrick.model.errors import InvalidRequest
-from carrick.model.steps import LinkState, NamespaceState, RouteState
+from carrick.model.observed import LinkState, NamespaceState, RouteState
 
 MARK = "carrick/"
 

@@ -5,7 +5,8 @@ import asyncio
 from carrick.domains.firewall.traffic import Counted
 from carrick.engine.cluster.traffic import PeerTraffic, Reached, Sums
 from carrick.model.cluster import NodeId, NodeRecord, Underlay
-from carrick.model.steps import WireguardPeer, WireguardPeerState
+from carrick.model.observed import WireguardPeerState
+from carrick.model.steps import WireguardPeer
 from carrick.testing.fake_kernel import FakeKernel
 
 

@@ -10,7 +10,7 @@ from carrick.engine.cluster.sealing import SealService
 from carrick.engine.tasks import TaskOwner
 from carrick.host.config import load_config
 from carrick.model.errors import InvalidRequest, Unavailable, Unsupported
-from carrick.model.steps import WireguardDevice
+from carrick.model.observed import WireguardDevice
 from carrick.testing.fake_machine import FakeMachine
 
 

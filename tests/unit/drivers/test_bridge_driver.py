@@ -11,16 +11,8 @@ from carrick.drivers.contract import Announcements, HostView
 from carrick.model.errors import Conflict, Denied, InvalidRequest
 from carrick.model.ids import EndpointId, NetworkId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig
-from carrick.model.steps import (
-    AddAddress,
-    CreateBridge,
-    DeleteLink,
-    LinkState,
-    NamespaceState,
-    RemoveAddress,
-    SetLink,
-    SetSysctl,
-)
+from carrick.model.observed import LinkState, NamespaceState
+from carrick.model.steps import AddAddress, CreateBridge, DeleteLink, RemoveAddress, SetLink, SetSysctl
 
 DRIVER = BridgeDriver()
 SYSCTLS = {"ipv4.route_localnet": "1", "ipv6.accept_ra": "0", "ipv6.disable_ipv6": "1"}

@@ -11,7 +11,8 @@ from carrick.drivers.shared import HostDriver, NullDriver
 from carrick.model.errors import Denied, InvalidRequest
 from carrick.model.ids import EndpointId, NetworkId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig
-from carrick.model.steps import CreateDummy, CreateVlan, DeleteLink, LinkState, NamespaceState, SetLink
+from carrick.model.observed import LinkState, NamespaceState
+from carrick.model.steps import CreateDummy, CreateVlan, DeleteLink, SetLink
 
 MACVLAN, IPVLAN = MacvlanDriver(), IpvlanDriver()
 HOST = HostView(NamespaceState({"lo": LinkState("lo", 1), "up0": LinkState("up0", 2, mtu=1500, up=True)}))

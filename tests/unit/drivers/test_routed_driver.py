@@ -25,16 +25,8 @@ from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, NodeSta
 from carrick.model.errors import CarrickError, Conflict, Denied, InvalidRequest, NotFound, Unsupported
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, Network, PoolConfig, Sandbox, Scope
-from carrick.model.steps import (
-    CreateNetns,
-    CreateVxlan,
-    CreateWireguard,
-    DeleteLink,
-    NamespaceState,
-    Plan,
-    SetWireguard,
-    WireguardDevice,
-)
+from carrick.model.observed import NamespaceState, WireguardDevice
+from carrick.model.steps import CreateNetns, CreateVxlan, CreateWireguard, DeleteLink, Plan, SetWireguard
 from carrick.testing.fake_kernel import FakeKernel, Killed
 
 TABLE = "carrick"

@@ -10,7 +10,8 @@ from carrick.drivers.routed import RoutedDriver
 from carrick.drivers.transports.choose import BACKEND
 from carrick.model.cluster import Block, NodeRecord
 from carrick.model.networks import Network
-from carrick.model.steps import WireguardPeer, WireguardPeerState, WireguardState
+from carrick.model.observed import WireguardPeerState, WireguardState
+from carrick.model.steps import WireguardPeer
 from tests.unit.drivers.test_routed_driver import BLOCKS, NODES, TABLE, World, _block, _key, _network, _node
 
 DEVICE = device_name(TABLE)

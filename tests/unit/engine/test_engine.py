@@ -22,14 +22,8 @@ from carrick.model.containers import (
 )
 from carrick.model.errors import Conflict, Denied, Failed, InvalidRequest, NotFound
 from carrick.model.networks import EndpointSettings, PoolConfig, Sandbox
-from carrick.model.steps import (
-    Announce,
-    DeleteLink,
-    LinkState,
-    NamespaceState,
-    RouteState,
-    SetSysctl,
-)
+from carrick.model.observed import LinkState, NamespaceState, RouteState
+from carrick.model.steps import Announce, DeleteLink, SetSysctl
 from carrick.testing.fake_machine import FakeMachine
 
 STATIC = EndpointSettings(ipv4_address="10.5.0.9")

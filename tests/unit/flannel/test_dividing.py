@@ -23,7 +23,8 @@ from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, Underla
 from carrick.model.errors import InvalidRequest
 from carrick.model.ids import EndpointId, NetworkId
 from carrick.model.networks import Endpoint, Network, PoolConfig, Scope
-from carrick.model.steps import AddAddress, AddRoute, CreateBridge, LinkState, NamespaceState
+from carrick.model.observed import LinkState, NamespaceState
+from carrick.model.steps import AddAddress, AddRoute, CreateBridge
 
 SUBNET = "10.5.0.0/16"
 ME, OTHER = NodeId("me"), NodeId("other")

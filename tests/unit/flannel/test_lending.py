@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,18 +12,15 @@ from carrick.domains.flannel import parse_subnet_env
 from carrick.domains.flannel.hooks import OPTIONS
 from carrick.domains.ipam.blocks import SUBNET_LEN, SUBNET_MAX, SUBNET_MIN
 from carrick.domains.ipam.errors import AddressInUse
-from carrick.engine.cluster.homes import Home, Kept
 from carrick.engine.cluster.lending import LendBlock
-from carrick.engine.cluster.records import META, ClusterRecords
+from carrick.engine.cluster.records import ClusterRecords
 from carrick.engine.engine import CarrickEngine
-from carrick.engine.values import Attachment, CreateContainer, CreateNetwork
+from carrick.engine.values import CreateNetwork
 from carrick.host.hooks import Outcome
-from carrick.model.cluster import ClusterMeta, ClusterSettings, NodeId
-from carrick.model.containers import ContainerConfig, HostConfig
+from carrick.model.cluster import NodeId
 from carrick.model.errors import Conflict, Denied, Failed, InvalidRequest, NotFound
-from carrick.model.networks import EndpointSettings, IPNetwork, PoolConfig
-from carrick.testing.cluster import Wire
-from carrick.testing.fake_machine import FakeMachine
+from carrick.model.networks import IPNetwork, PoolConfig
+from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
 
 FLANNEL = {SUBNET_LEN[4]: "24", SUBNET_MIN[4]: "10.5.1.0", SUBNET_MAX[4]: "10.5.3.0"}
@@ -70,66 +66,23 @@ class FakeShell:
         return [command for command, _, _ in self.ran]
 
 
-class Member:
-    """A machine with an engine that is in the cluster."""
+class Member(ClusterMember):
+    """A member that lends, with a host that is noted down in memory."""
 
     def __init__(self, name: str, directory: Path, store: MemoryStore, number: int) -> None:
-        directory.mkdir()
-        self.name = name
-        self.address = f"10.99.1.{number}"
-        self.machine = FakeMachine(directory)
+        super().__init__(name, directory, store, number)
+        self.address = self.underlay
         self.machine.config = replace(self.machine.config, allow_hooks=True)
-        self.machine.kernel.add_link("under0", addresses=(f"{self.address}/24",))
-        self.wire = Wire(store)
-        self.machine.open_cluster_store = lambda settings: self.wire
         self.effects = FakeEffects()
         self.shell = FakeShell()
-        self.engine: CarrickEngine
-        self._stack = AsyncExitStack()
 
-    async def start(self) -> None:
-        self._stack = AsyncExitStack()
-        self.engine = await self._stack.enter_async_context(self.machine.start())
-        self.engine.lending.effects = self.effects
-        self.engine.hooks.runner = self.shell
-        if self.engine.link.settings is None:
-            settings = ClusterSettings(
-                "c1", NodeId(f"{self.name}-id"), self.name, ("http://etcd",), address=self.address
-            )
-            # What joining leaves behind; it has tests of its own.
-            home = Home(self.machine.config.state_dir / "cluster")
-            home.make()
-            home.write(Kept(settings))
-            await ClusterRecords(self.wire).meta.put(META, ClusterMeta("c1", "", 0), expecting=None)
-            await self.engine.link.adopt_settings(settings)
-            await self.engine.link.attach(self.wire)
-            await self.engine.cluster.start()
-        runtime = self.engine.link.require()
-        if not self.wire.is_cut:
-            await runtime.mirror.ready()
-            await runtime.membership.joined()
-            await self.engine.link.settled()
-
-    async def stop(self) -> None:
-        await self._stack.aclose()
+    def prepare(self, engine: CarrickEngine) -> None:
+        engine.lending.effects = self.effects
+        engine.hooks.runner = self.shell
 
     async def create(self, **options: str) -> None:
         request = CreateNetwork("apps", "routed", pools=(PoolConfig("10.5.0.0/16"),), options=options)
         await self.engine.networks.create(request)
-
-    async def run(self, name: str) -> str:
-        created = await self.engine.containers.create(
-            CreateContainer(
-                ContainerConfig(image="busybox"),
-                HostConfig(network_mode="apps"),
-                (Attachment("apps", EndpointSettings()),),
-                name,
-            )
-        )
-        await self.engine.containers.start(created.id)
-        record = self.engine.state.find_container(name)
-        assert record.sandbox_id is not None
-        return self.engine.state.sandboxes[record.sandbox_id].endpoints[0].ipv4_address
 
     async def routes(self) -> set[str]:
         state = await self.machine.kernel.read()
@@ -191,7 +144,7 @@ async def test_our_own_containers_get_a_block_and_a_bridge_of_their_own(members:
     view = await one.engine.lending.lend("apps", LendBlock())
     assert view.env is not None
     assert view.env.subnet4 is not None
-    address = await one.run("c1")
+    address = await one.run("c1", "apps")
     assert ip_address(address) not in view.env.subnet4
     assert len(await one.bridges()) == 1
     with pytest.raises(AddressInUse):
@@ -301,7 +254,7 @@ async def test_hooks_run_before_and_after_the_block_is_had_and_follow_the_others
     commands = {OPTIONS[name]: name for name in OPTIONS}
     await one.create(backend="extension", **commands)
     await _until(lambda: _knows(two))
-    addresses = [await member.run(f"c-{member.name}") for member in members]
+    addresses = [await member.run(f"c-{member.name}", "apps") for member in members]
     assert one.shell.commands()[:2] == ["before", "after"]
     _, environment, _ = one.shell.ran[1]
     assert environment["PUBLIC_IP"] == one.address
@@ -323,7 +276,7 @@ async def test_a_host_has_to_allow_hooks(members: list[Member]) -> None:
     await one.start()
     await one.create(backend="extension", **{OPTIONS["before"]: "before"})
     with pytest.raises(Denied, match="allow"):
-        await one.run("c1")
+        await one.run("c1", "apps")
     with pytest.raises(Denied, match="allow"):
         await one.engine.lending.lend("apps", LendBlock())
     assert not one.shell.ran
@@ -334,6 +287,6 @@ async def test_a_failing_hook_fails_the_start_and_is_tried_again(members: list[M
     await one.create(backend="extension", **{OPTIONS["before"]: "before"})
     one.shell.outcomes["before"] = Outcome(3, "no tunnel")
     with pytest.raises(Failed, match=r"PreStartupCommand failed .* no tunnel"):
-        await one.run("c1")
+        await one.run("c1", "apps")
     one.shell.outcomes["before"] = Outcome(0, "")
-    await one.run("c2")
+    await one.run("c2", "apps")

@@ -24,7 +24,8 @@ from carrick.host.kernel.own import OwnLinks, bridge_row, fdb_row, neighbour_row
 from carrick.host.kernel.readings import LINK_HEADER, parse_link
 from carrick.host.kernel.sysctl import sysctl_path
 from carrick.model.errors import InvalidRequest
-from carrick.model.steps import CreateBridge, DeleteLink, RemoveFdb, RemoveNeighbour, SetLink, VxlanState
+from carrick.model.observed import VxlanState
+from carrick.model.steps import CreateBridge, DeleteLink, RemoveFdb, RemoveNeighbour, SetLink
 
 
 @given(st.dictionaries(st.integers(1, 0x3FFF), st.binary(max_size=50), max_size=8))

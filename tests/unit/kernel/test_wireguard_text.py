@@ -7,7 +7,8 @@ import pytest
 
 from carrick.host.kernel.wireguard import parse_dump, render_changes
 from carrick.model.errors import KernelRefused
-from carrick.model.steps import SetWireguard, WireguardPeer, WireguardPeerState, WireguardState
+from carrick.model.observed import WireguardPeerState, WireguardState
+from carrick.model.steps import SetWireguard, WireguardPeer
 
 KEY, OTHER = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 PEER = WireguardPeer(KEY, "192.0.2.2:51820", ("10.1.2.0/26", "fd01::/112"), 25)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carrick.domains.overlay.neighbours import NeighbourPlan, plan_neighbours
-from carrick.model.steps import AddNeighbour, CreateVxlan, Neighbour, RemoveNeighbour
+from carrick.model.observed import Neighbour
+from carrick.model.steps import AddNeighbour, CreateVxlan, RemoveNeighbour
 from carrick.testing.fake_kernel import FakeKernel
 
 ADDRESSES = [f"10.1.0.{number}" for number in range(2, 6)] + [f"fd00:1::{number}" for number in range(2, 6)]

@@ -14,7 +14,8 @@ from carrick.domains.overlay.routes import (
     plan_block_routes,
 )
 from carrick.model.errors import InvalidRequest
-from carrick.model.steps import AddRoute, CreateVxlan, RemoveRoute, RouteState
+from carrick.model.observed import RouteState
+from carrick.model.steps import AddRoute, CreateVxlan, RemoveRoute
 from carrick.testing.fake_kernel import FakeKernel
 
 NETWORKS = (ip_network("10.1.0.0/16"), ip_network("fd00:1::/48"))

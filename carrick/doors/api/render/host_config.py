@@ -12,27 +12,12 @@ from ....model.containers import (
     MountType,
     PortBinding,
 )
+from ....model.defaults import MASKED_PATHS, READONLY_PATHS, SHM_SIZE
 from ..routing import MAX_VERSION, ApiVersion
 from . import Json
 
 NANOSECONDS = 10**9
-MASKED_PATHS = (
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-)
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NO_KERNEL_MEMORY: ApiVersion = (1, 42)
-_DEFAULT_SHM = 64 * 1024 * 1024
 
 
 def _or_null(items: Iterable[Any], name: str = "", given_empty: tuple[str, ...] = ()) -> list[Any] | None:
@@ -181,7 +166,7 @@ def render_host_config(config: HostConfig, version: ApiVersion = MAX_VERSION, na
     document |= {
         "UTSMode": config.uts_mode,
         "UsernsMode": config.userns_mode,
-        "ShmSize": config.shm_size or _DEFAULT_SHM,
+        "ShmSize": config.shm_size or SHM_SIZE,
     }
     if config.sysctls:
         document["Sysctls"] = config.sysctls

@@ -12,6 +12,7 @@ from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.store.typed import Undecodable
 from ..model.errors import CarrickError
+from .bridge_filter import BridgeFilter
 from .host import Host
 from .state import State
 from .values import Finding
@@ -30,6 +31,7 @@ class Doctor:
         drivers: DriverRegistry,
         converge: Callable[[], Awaitable[list[str]]],
         enable_forwarding: Callable[[], Awaitable[None]],
+        bridge_filter: BridgeFilter,
         resolver_is_up: Callable[[], bool],
         holder_is_up: Callable[[], bool],
         unreadable: Callable[[], Sequence[Undecodable] | None] = lambda: None,
@@ -42,13 +44,15 @@ class Doctor:
         self._drivers = drivers
         self._converge = converge
         self._enable_forwarding = enable_forwarding
+        self._bridge_filter = bridge_filter
         self._resolver_is_up = resolver_is_up
         self._holder_is_up = holder_is_up
         self._unreadable = unreadable
 
     async def fix(self) -> None:
-        """Repair what is ours to repair: forwarding, and everything that `converge` looks after."""
+        """Repair what is ours to repair: forwarding, bridges, and everything that `converge` looks after."""
         await self._enable_forwarding()
+        await self._bridge_filter.settle()
         await self._converge()
 
     async def examine(self) -> list[Finding]:
@@ -57,6 +61,7 @@ class Doctor:
         await self._host.refresh()
         for check in (
             self._forwarding,
+            self._bridged_packets,
             self._foreign_firewalls,
             self._own_tables,
             self._bridges,
@@ -90,6 +95,29 @@ class Doctor:
             elif needed:
                 findings.append(Finding("ok", key, "forwarding is on"))
         return findings
+
+    async def _bridged_packets(self) -> list[Finding]:
+        found = await self._bridge_filter.look()
+        if found.unknown:
+            return [Finding("ok", "bridged packets", "br_netfilter is not there: they pass no IP rules")]
+        if not found.on:
+            return [Finding("ok", "bridged packets", "they pass no IP rules")]
+        cost = "they pass the host's IP rules, which costs speed"
+        setting = self._config.bridge_filter
+        if setting == "keep":
+            return [Finding("ok", "bridged packets", f"{cost}: bridge_filter = keep")]
+        if found.need:
+            return [Finding("ok", "bridged packets", f"{cost}: {found.need}")]
+        remedy = " ".join(("sysctl -w", *(f"{key}=0" for key in found.on)))
+        against = "and nobody seems to need it" if setting == "auto" else "against bridge_filter = off"
+        return [
+            Finding(
+                "warning",
+                "bridged packets",
+                f"{cost}, {against}",
+                f"{remedy}  (or carrick doctor --fix; or bridge_filter = keep)",
+            )
+        ]
 
     def _bridge_names(self) -> list[str]:
         names = []

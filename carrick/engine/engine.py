@@ -25,6 +25,7 @@ from ..model.errors import CarrickError, InvalidRequest
 from ..model.networks import EndpointSettings, Network, PoolConfig
 from ..model.steps import Plan
 from .addresses import Addresses
+from .bridge_filter import BridgeFilter
 from .clock import Clock, as_datetime
 from .cluster.directory import NetworkDirectory
 from .cluster.hooks import HookService
@@ -282,6 +283,7 @@ class CarrickEngine:
             events=self._bus,
             clock=clock,
         )
+        self._bridge_filter = BridgeFilter(config, kernel, self.state)
         self.reconciler = Reconciler(
             config=config,
             state=self.state,
@@ -340,6 +342,7 @@ class CarrickEngine:
                 drivers=drivers,
                 converge=self.reconciler.converge,
                 enable_forwarding=self.reconciler.enable_forwarding,
+                bridge_filter=self._bridge_filter,
                 resolver_is_up=resolver_is_up,
                 holder_is_up=holder_is_up,
                 unreadable=lambda: self.cluster.unreadable() if self.link.runtime is not None else None,
@@ -379,6 +382,7 @@ class CarrickEngine:
         await self.reconciler.replace_firewall()
         await self._network_service.ensure_predefined()
         await self.reconciler.enable_forwarding()
+        await self._bridge_filter.settle()
         await self.reconciler.adopt_containers()
         # What was attached in namespaces that did not outlive a reboot.
         await self.guests.gc()

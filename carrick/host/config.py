@@ -36,8 +36,11 @@ class Config:
     the usual one, and else in `run_dir`. `docker_engine` is the engine's own socket, where the names of its
     containers are; `docker_scope` is what Docker is told of how far the plugin's networks reach.
 
-    `allow_hooks` lets commands that come with a cluster's networks (flannel's `extension`) run here, as root.
-    `key_lasts_days` is how old this node's WireGuard key gets before another takes its place; 0: for ever.
+    `bridge_filter` says whether packets between containers of one bridge go on passing the host's IP rules
+    where br_netfilter makes them: `keep` leaves it as it is, `off` switches that off, `auto` does where
+    nobody else seems to need it. `allow_hooks` lets commands that come with a cluster's networks (flannel's
+    `extension`) run here, as root. `key_lasts_days` is how old this node's WireGuard key gets before another
+    takes its place; 0: for ever.
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -75,6 +78,7 @@ class Config:
     docker_plugin: str = "auto"
     docker_engine: Path = Path("/var/run/docker.sock")
     docker_scope: Literal["local", "global"] = "local"
+    bridge_filter: Literal["auto", "keep", "off"] = "auto"
     allow_hooks: bool = False
     key_lasts_days: Annotated[float, msgspec.Meta(ge=0)] = 30.0
 

@@ -12,6 +12,9 @@ from .containers import PortBinding
 from .ids import ContainerId
 from .networks import EndpointSettings
 
+CNI, KUBERNETES, PODMAN = "cni", "kubernetes", "podman"
+"""The engines that come by CNI, as records name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuestDns:

@@ -102,6 +102,7 @@ class FakeKernel:
 
     `lacks` are the link kinds that it does not have (`ipvlan`, `vlan`, `dummy` …). `applied` are the steps
     carried out, `transactions` the nft commands, both in order. `rulesets` answers `list_nft`.
+    `legacy_tables` and `sysctl_files` (sysctls by file) are what a host has besides.
     """
 
     def __init__(self, *, lacks: Sequence[str] = (), uplink: str = "") -> None:
@@ -109,6 +110,8 @@ class FakeKernel:
         self.applied: list[Step] = []
         self.transactions: list[tuple[str, ...]] = []
         self.rulesets: dict[str, list[dict[str, Any]]] = {}
+        self.legacy_tables: list[str] = []
+        self.sysctl_files: dict[str, dict[str, str]] = {}
         self.forgotten: list[steps.ForgetFlows] = []
         self._indexes = count(1)
         self._numbers = count(1)
@@ -151,6 +154,10 @@ class FakeKernel:
 
     def sysctl(self, key: str, netns: str = "") -> str | None:
         return self._namespace(netns).sysctls.get(key)
+
+    def add_sysctl(self, key: str, value: str) -> None:
+        """Give the host a sysctl, as a module does that is loaded."""
+        self._namespaces[""].sysctls[key] = value
 
     def sysctls(self, netns: str = "") -> dict[str, str]:
         return dict(self._namespace(netns).sysctls)
@@ -273,6 +280,13 @@ class FakeKernel:
     async def read_sysctl(self, key: str, netns: str = "") -> str | None:
         self._live()
         return self.sysctl(key, netns)
+
+    async def list_legacy_tables(self) -> list[str]:
+        return self.legacy_tables
+
+    async def find_sysctl(self, keys: Sequence[str], value: str) -> list[str]:
+        files = self.sysctl_files.items()
+        return [file for file, given in files if any(given.get(key) == value for key in keys)]
 
     def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
         return port_id == os.getpid()

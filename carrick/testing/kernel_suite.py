@@ -345,6 +345,10 @@ class KernelSuite:
         world.apply(_bridge("br.1"), SetSysctl("net.ipv4.conf.br/1.route_localnet", "1"))
         assert world.link("br.1").sysctls["ipv4.route_localnet"] == "1"
 
+    def test_what_a_host_says_of_a_sysctl_nobody_has(self, world: World) -> None:
+        assert world.run(world.kernel.find_sysctl(["net.bridge.no-such-thing"], "1")) == []
+        assert all(isinstance(name, str) for name in world.run(world.kernel.list_legacy_tables()))
+
     def test_a_sysctl_that_is_not_there(self, world: World) -> None:
         key = "net.ipv4.conf.nothing.route_localnet"
         world.apply(SetSysctl(key, "1", optional=True))

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from ...engine.values import CreateNetwork, GuestView
 from ...model.containers import PortBinding
-from ...model.guests import Bandwidth, GuestDns, GuestSpec, guest_id
+from ...model.guests import CNI, KUBERNETES, PODMAN, Bandwidth, GuestDns, GuestSpec, guest_id
 from ...model.ids import ContainerId
 from ...model.networks import EndpointSettings, Network, PoolConfig
 from .errors import CniError, Code
@@ -14,7 +14,6 @@ from .request import Call
 from .result import merge
 from .wire import Address, Dns, Interface, NetConf, PortMapping, Range, Result, Route, RuntimeConfig
 
-CNI, KUBERNETES, PODMAN = "cni", "kubernetes", "podman"
 ENGINES = (PODMAN, KUBERNETES, CNI)
 RESOLVER = "127.0.0.11"
 """Where `carrick-dns` listens, in each guest's namespace."""

@@ -73,7 +73,15 @@ class Kernel(Protocol):
         """Return the whole ruleset, foreign tables included, as nft's JSON (for `doctor`)."""
         ...
 
+    async def list_legacy_tables(self) -> list[str]:
+        """Return the tables of iptables-legacy, which nftables does not show (`filter`, `ip6 nat` …)."""
+        ...
+
     async def read_sysctl(self, key: str, netns: str = "") -> str | None: ...
+
+    async def find_sysctl(self, keys: Sequence[str], value: str) -> list[str]:
+        """Return the files from which the host, as it boots, gives one of these sysctls that value."""
+        ...
 
     def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
         """Tell whether a netlink notification comes of our doing.

@@ -28,7 +28,7 @@ from .announce import announce
 from .links import Rtnl
 from .nft import Nft
 from .own import OwnLinks
-from .sysctl import read_sysctl, write_sysctl
+from .sysctl import find_sysctl, list_legacy_tables, read_sysctl, write_sysctl
 from .wireguard import read_wireguard, set_wireguard
 
 T = TypeVar("T")
@@ -105,6 +105,12 @@ class LinuxKernel:
 
     async def read_sysctl(self, key: str, netns: str = "") -> str | None:
         return await self._run(self._inside, netns, lambda _: read_sysctl(key))
+
+    async def list_legacy_tables(self) -> list[str]:
+        return await self._run(self._inside, "", lambda _: list_legacy_tables())
+
+    async def find_sysctl(self, keys: Sequence[str], value: str) -> list[str]:
+        return await self._run(find_sysctl, keys, value)
 
     def is_own_change(self, port_id: int, link: str = "", row: str = "") -> bool:
         if row:

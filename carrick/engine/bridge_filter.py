@@ -21,12 +21,11 @@ _log = logging.getLogger(__name__)
 class Filtering:
     """What there is: `on` are the sysctls that send bridged packets through IP rules.
 
-    `unknown`: br_netfilter is not there. `need` says who may need it, "" if nobody does; it is found out only
+    There are none without br_netfilter. `need` says who may need it, "" if nobody does; it is found out only
     where that matters.
     """
 
     on: tuple[str, ...] = ()
-    unknown: bool = False
     need: str = ""
 
 
@@ -40,7 +39,7 @@ class BridgeFilter:
         values = {key: await self._kernel.read_sysctl(key) for key in BRIDGE_SYSCTLS}
         on = tuple(key for key, value in values.items() if value not in {None, "0"})
         if not on or self._config.bridge_filter != "auto":
-            return Filtering(on, unknown=all(value is None for value in values.values()))
+            return Filtering(on)
         need = find_need(
             await self._kernel.list_nft_all(),
             self._config.name,

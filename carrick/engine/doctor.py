@@ -14,6 +14,7 @@ from ..host.store.typed import Undecodable
 from ..model.errors import CarrickError
 from .bridge_filter import BridgeFilter
 from .host import Host
+from .shortcuts import ShortcutPolicy
 from .state import State
 from .values import Finding
 
@@ -32,6 +33,7 @@ class Doctor:
         converge: Callable[[], Awaitable[list[str]]],
         enable_forwarding: Callable[[], Awaitable[None]],
         bridge_filter: BridgeFilter,
+        shortcuts: ShortcutPolicy,
         resolver_is_up: Callable[[], bool],
         holder_is_up: Callable[[], bool],
         unreadable: Callable[[], Sequence[Undecodable] | None] = lambda: None,
@@ -45,6 +47,7 @@ class Doctor:
         self._converge = converge
         self._enable_forwarding = enable_forwarding
         self._bridge_filter = bridge_filter
+        self._shortcuts = shortcuts
         self._resolver_is_up = resolver_is_up
         self._holder_is_up = holder_is_up
         self._unreadable = unreadable
@@ -62,6 +65,7 @@ class Doctor:
         for check in (
             self._forwarding,
             self._bridged_packets,
+            self._shortcuts_taken,
             self._foreign_firewalls,
             self._own_tables,
             self._bridges,
@@ -116,6 +120,13 @@ class Doctor:
                 f"{remedy}  (or carrick doctor --fix; or bridge_filter = keep)",
             )
         ]
+
+    async def _shortcuts_taken(self) -> list[Finding]:
+        if self._host.cluster() is None:
+            return []
+        found = await self._shortcuts.look()
+        taken = f"not taken: {found.against}" if found.against else "overlay networks take them"
+        return [Finding("ok", "shortcuts", taken)]
 
     def _bridge_names(self) -> list[str]:
         names = []

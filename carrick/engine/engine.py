@@ -55,6 +55,7 @@ from .ports import PortService
 from .presence import Presence
 from .reconcile import Reconciler
 from .sandboxes import SandboxService
+from .shortcuts import ShortcutPolicy
 from .state import State
 from .surroundings import Surroundings
 from .system import SystemService
@@ -284,6 +285,8 @@ class CarrickEngine:
             clock=clock,
         )
         self._bridge_filter = BridgeFilter(config, kernel, self.state)
+        shortcuts = ShortcutPolicy(config, kernel, clock)
+        self._host.may_shortcut = shortcuts.may
         self.reconciler = Reconciler(
             config=config,
             state=self.state,
@@ -343,6 +346,7 @@ class CarrickEngine:
                 converge=self.reconciler.converge,
                 enable_forwarding=self.reconciler.enable_forwarding,
                 bridge_filter=self._bridge_filter,
+                shortcuts=shortcuts,
                 resolver_is_up=resolver_is_up,
                 holder_is_up=holder_is_up,
                 unreadable=lambda: self.cluster.unreadable() if self.link.runtime is not None else None,

@@ -36,7 +36,7 @@ from ..model.guests import GuestDns, GuestSpec
 from ..model.ids import ContainerId, EndpointId, NetworkId, SandboxId, short
 from ..model.networks import Endpoint, EndpointSettings, Network, Sandbox
 from ..model.observed import NamespaceState
-from ..model.steps import DeleteLink, SetLink, Step
+from ..model.steps import AddShortcut, DeleteLink, SetLink, Step
 from .addresses import Addresses
 from .checks import check_settings
 from .clock import Clock, as_datetime, new_id
@@ -241,6 +241,9 @@ class GuestService:
         loopback = inside.links.get("lo")
         if loopback is not None and not loopback.up:
             steps.insert(0, SetLink("lo", sandbox.netns, up=True))
+        if record.spec.bandwidth.ingress_rate:
+            # What is limited waits at the host's end, which a shortcut passes by.
+            steps = [step for step in steps if not isinstance(step, AddShortcut)]
         made_anew = endpoint.interface not in inside.links
         steps += plan_routes(
             record.spec.routes, endpoint, network, sandbox.netns, () if steps else inside.routes

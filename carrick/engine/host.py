@@ -32,6 +32,8 @@ class Host:
         self.sealed: Callable[[], WireguardDevice | None] = _no_cluster
         """Gives the node's WireGuard device, as `look` found it last; the cluster part sets both."""
         self.look: Callable[[], Awaitable[None]] = _look_at_nothing
+        self.may_shortcut: Callable[[], Awaitable[bool]] = _may_not
+        """Tells whether this host's packets may take shortcuts; asked only in a cluster."""
 
     @property
     def hot_view(self) -> HostView:
@@ -50,7 +52,8 @@ class Host:
 
     async def refresh(self) -> HostView:
         state = await self._kernel.read()
-        self._view = replace(self._view, state=state, mtu=route_mtu(state))
+        shortcuts = self.cluster() is not None and await self.may_shortcut()
+        self._view = replace(self._view, state=state, mtu=route_mtu(state), shortcuts=shortcuts)
         await self.look()
         return self.view
 
@@ -121,6 +124,10 @@ def _no_cluster() -> None:
 
 async def _look_at_nothing() -> None:
     """There is no device of that kind."""
+
+
+async def _may_not() -> bool:
+    return False
 
 
 def route_mtu(state: NamespaceState) -> int:

@@ -38,9 +38,10 @@ class Config:
 
     `bridge_filter` says whether packets between containers of one bridge go on passing the host's IP rules
     where br_netfilter makes them: `keep` leaves it as it is, `off` switches that off, `auto` does where
-    nobody else seems to need it. `allow_hooks` lets commands that come with a cluster's networks (flannel's
-    `extension`) run here, as root. `key_lasts_days` is how old this node's WireGuard key gets before another
-    takes its place; 0: for ever.
+    nobody else seems to need it. `shortcuts` says whether overlay networks take those past their bridges and
+    the host's IP output that eBPF offers: `auto` where nobody can miss what is passed by. `allow_hooks` lets
+    commands that come with a cluster's networks (flannel's `extension`) run here, as root. `key_lasts_days`
+    is how old this node's WireGuard key gets before another takes its place; 0: for ever.
     """
 
     state_dir: Path = Path("/var/lib/carrick")
@@ -79,6 +80,7 @@ class Config:
     docker_engine: Path = Path("/var/run/docker.sock")
     docker_scope: Literal["local", "global"] = "local"
     bridge_filter: Literal["auto", "keep", "off"] = "auto"
+    shortcuts: Literal["auto", "off"] = "auto"
     allow_hooks: bool = False
     key_lasts_days: Annotated[float, msgspec.Meta(ge=0)] = 30.0
 

@@ -6,6 +6,7 @@ is there what should be, so that whoever compares has both.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .steps import MAIN_TABLE, ROUTE_PROTOCOL, RouteKind, WireguardPeer
 
@@ -55,12 +56,18 @@ class WireguardDevice:
     state: WireguardState | None = None
 
 
+ShortcutState = Literal["", "stale", "set"]
+"""How a VXLAN device, or a port of its bridge, takes part in a shortcut: not; in one that must be set again,
+because an earlier process or version left it; as asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """A link as the kernel shows it.
 
     `sysctls` are read of bridges alone: `ipv4.route_localnet`, `ipv6.accept_ra` and `ipv6.disable_ipv6`,
-    those that this kernel has. `neigh_suppress` is a bridge port's (`steps.SetLink`).
+    those that this kernel has. `neigh_suppress` is a bridge port's (`steps.SetLink`). `shortcut` is shown of
+    links in the daemon's own namespace.
     """
 
     name: str
@@ -76,6 +83,7 @@ class LinkState:
     sysctls: dict[str, str] = field(default_factory=dict)
     vxlan: VxlanState | None = None
     neigh_suppress: bool = False
+    shortcut: ShortcutState = ""
 
 
 @dataclass(frozen=True, slots=True)

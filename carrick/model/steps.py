@@ -523,6 +523,45 @@ class SetRate:
 
 
 @dataclass(frozen=True, slots=True)
+class SetShortcut:
+    """Have what goes by a VXLAN device, one of a bridge's ports, pass that bridge by: see `host.kernel.bpf`.
+
+    What its FDB says is copied to where the kernel looks first, and is kept in step with it from then on. A
+    kernel that refuses is told of in the log, and everything goes the plain way.
+    """
+
+    tunnel: str
+
+    def describe(self) -> str:
+        return f"bpftool net attach tcx_ingress name carrick-receive dev {self.tunnel}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddShortcut:
+    """Let a container's link, by its end on the host, take part in the shortcut of `tunnel`, if there is one.
+
+    `mac` is the container's end's.
+    """
+
+    tunnel: str
+    port: str
+    mac: str
+
+    def describe(self) -> str:
+        return f"bpftool net attach tcx_ingress name carrick-send dev {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveShortcut:
+    """Have all that goes by a VXLAN device go the plain way."""
+
+    tunnel: str
+
+    def describe(self) -> str:
+        return f"bpftool net detach tcx_ingress dev {self.tunnel}"
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell the neighbours once more where addresses are: by ARP, or by a neighbour advertisement."""
 
@@ -597,6 +636,9 @@ Step = (
     | RemoveFdb
     | AddNeighbour
     | RemoveNeighbour
+    | SetShortcut
+    | AddShortcut
+    | RemoveShortcut
     | Announce
     | SetRate
     | SetSysctl

@@ -68,6 +68,8 @@ class _Link:
     fdb: dict[str, list[str]] = field(default_factory=dict)
     bridge_rows: set[str] = field(default_factory=set)
     rate: int = 0
+    shortcut: str = ""
+    """The tunnel whose shortcut it takes part in."""
     neighbours: dict[str, Neighbour] = field(default_factory=dict)
 
 
@@ -102,7 +104,8 @@ class FakeKernel:
 
     `lacks` are the link kinds that it does not have (`ipvlan`, `vlan`, `dummy` …). `applied` are the steps
     carried out, `transactions` the nft commands, both in order. `rulesets` answers `list_nft`.
-    `legacy_tables` and `sysctl_files` (sysctls by file) are what a host has besides.
+    `legacy_tables`, `sysctl_files` (sysctls by file) and `ipsec` are what a host has besides;
+    `shortcut_bytes` is what shortcuts have sent.
     """
 
     def __init__(self, *, lacks: Sequence[str] = (), uplink: str = "") -> None:
@@ -112,6 +115,8 @@ class FakeKernel:
         self.rulesets: dict[str, list[dict[str, Any]]] = {}
         self.legacy_tables: list[str] = []
         self.sysctl_files: dict[str, dict[str, str]] = {}
+        self.shortcut_bytes: dict[str, dict[str, int]] = {}
+        self.ipsec = False
         self.forgotten: list[steps.ForgetFlows] = []
         self._indexes = count(1)
         self._numbers = count(1)
@@ -207,6 +212,7 @@ class FakeKernel:
                 },
                 vxlan=link.vxlan,
                 neigh_suppress=link.port.get("neigh_suppress", False),
+                shortcut="set" if link.shortcut else "",
             )
             for link in namespace.links.values()
         }
@@ -253,6 +259,13 @@ class FakeKernel:
         self._live()
         rules = self._namespace(netns).rules
         return tuple(sorted(rules, key=lambda rule: (rule.version, rule.priority)))
+
+    async def read_shortcut_bytes(self) -> dict[str, dict[str, int]]:
+        self._live()
+        return self.shortcut_bytes
+
+    async def has_ipsec(self) -> bool:
+        return self.ipsec
 
     async def has_netns(self, path: str) -> bool:
         return path in self._namespaces
@@ -380,6 +393,16 @@ class FakeKernel:
                 self._set_sysctl(step)
             case steps.Nft(commands):
                 self.transactions.append(commands)
+            case steps.SetShortcut(tunnel):
+                self._link(self._namespaces[""], tunnel).shortcut = tunnel
+            case steps.AddShortcut(tunnel, port):
+                if (found := self._namespaces[""].links.get(tunnel)) and found.shortcut:
+                    self._link(self._namespaces[""], port).shortcut = tunnel
+            case steps.RemoveShortcut(tunnel):
+                self._link(self._namespaces[""], tunnel)
+                for link in self._namespaces[""].links.values():
+                    if link.shortcut == tunnel:
+                        link.shortcut = ""
             case steps.SetRate(link, rate, _, netns):
                 self._link(self._namespace(netns), link).rate = rate
             case steps.Announce(link, netns=netns):

@@ -14,6 +14,13 @@ BRIDGE_SYSCTLS: Final = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridg
 _IP_FAMILIES = frozenset({"ip", "ip6", "inet"})
 
 
+def find_bridge_rules(ruleset: Iterable[dict[str, Any]], own_table: str) -> list[str]:
+    """Return the tables of nftables' bridge family, other than ours, that have rules, each once."""
+    found = (item["rule"] for item in ruleset if "rule" in item)
+    tables = (rule["table"] for rule in found if rule["family"] == "bridge")
+    return [f"bridge {table}" for table in dict.fromkeys(tables) if table != own_table]
+
+
 def find_need(
     ruleset: Iterable[dict[str, Any]],
     own_table: str,

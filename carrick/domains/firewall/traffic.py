@@ -12,12 +12,16 @@ from .table import COUNTERS
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Bytes by address: of tunnels' other ends, and (`blocks_…`) of blocks, by their network address."""
+    """Bytes by address: of tunnels' other ends, and (`blocks_…`) of blocks, by their network address.
+
+    Those of `shortcuts` went by a tunnel past the firewall: by its device, and by the other end.
+    """
 
     received: Mapping[str, int] = field(default_factory=dict)
     sent: Mapping[str, int] = field(default_factory=dict)
     blocks_received: Mapping[str, int] = field(default_factory=dict)
     blocks_sent: Mapping[str, int] = field(default_factory=dict)
+    shortcuts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def parse_counted(items: Iterable[Mapping[str, Any]]) -> Counted:
@@ -32,4 +36,5 @@ def parse_counted(items: Iterable[Mapping[str, Any]]) -> Counted:
             element = entry.get("elem") if isinstance(entry, dict) else None
             if element and "counter" in element:
                 sums[str(element["val"])] = int(element["counter"]["bytes"])
-    return Counted(**found)
+    received, sent, blocks_received, blocks_sent = found.values()
+    return Counted(received, sent, blocks_received, blocks_sent)

@@ -7,7 +7,7 @@ address, block or key it is by then. They live as long as the daemon; after a re
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...domains.firewall.traffic import Counted, parse_counted
 from ...host.kernel import Kernel
@@ -44,9 +44,10 @@ class PeerTraffic:
         self._totals: dict[NodeId, Sums] = {}
 
     async def read(self, table: str) -> Counted:
-        """Read the firewall's counters; none where they cannot be read."""
+        """Read the firewall's counters and the shortcuts'; none where they cannot be read."""
         try:
-            return parse_counted(await self._kernel.list_nft(f"inet {table}") or ())
+            counted = parse_counted(await self._kernel.list_nft(f"inet {table}") or ())
+            return replace(counted, shortcuts=await self._kernel.read_shortcut_bytes())
         except CarrickError as error:
             _log.warning("what peers sent is not known: %s", error)
             return Counted()
@@ -64,6 +65,10 @@ class PeerTraffic:
                 )
                 for underlay in node.record.underlays
             }
+            for tunnel, by_peer in counted.shortcuts.items():
+                for underlay in node.record.underlays:
+                    if sent := by_peer.get(underlay.address):
+                        sources[f"{tunnel} {underlay.address}"] = Sums(sent)
             for block in node.plain_blocks:
                 sources[f"block {block}"] = Sums(
                     counted.blocks_sent.get(block, 0), counted.blocks_received.get(block, 0)

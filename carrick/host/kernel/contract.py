@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ...model.observed import NamespaceState, Neighbour, WireguardState
 from ...model.steps import Rule, Step
+
+SHORTCUT: Final = "shortcut"
 
 
 class Kernel(Protocol):
@@ -48,6 +50,14 @@ class Kernel(Protocol):
         """Read the routing rules of ours."""
         ...
 
+    async def read_shortcut_bytes(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what shortcuts sent past the firewall's counters: bytes, by VXLAN device and peer."""
+        ...
+
+    async def has_ipsec(self) -> bool:
+        """Tell whether the daemon's namespace has IPsec policies (`ip xfrm policy`)."""
+        ...
+
     async def has_netns(self, path: str) -> bool:
         """Tell whether a namespace is held at `path`."""
         ...
@@ -58,7 +68,10 @@ class Kernel(Protocol):
         ...
 
     async def supports(self, kind: str) -> bool:
-        """Tell whether this kernel has links of a kind (`macvlan`, `ipvlan` …), loading its module."""
+        """Tell whether this kernel has links of a kind (`macvlan`, `ipvlan` …), loading its module.
+
+        Of SHORTCUT it tells whether it lets our eBPF programs in and has a place for them at links.
+        """
         ...
 
     async def list_netns(self, directory: Path) -> list[str]:

@@ -15,19 +15,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ...model import steps
 from ...model.errors import CarrickError, KernelRefused, NotFound
-from ...model.observed import NamespaceState, Neighbour, WireguardState
+from ...model.observed import LinkState, NamespaceState, Neighbour, WireguardState
 from ...model.steps import Rule, Step
 from . import netns as namespaces
 from .announce import announce
+from .bpf import Shortcuts, are_supported
+from .contract import SHORTCUT
+from .ipsec import has_ipsec
 from .links import Rtnl
 from .nft import Nft
 from .own import OwnLinks
+from .rows import no_link
 from .sysctl import find_sysctl, list_legacy_tables, read_sysctl, write_sysctl
 from .wireguard import read_wireguard, set_wireguard
 
@@ -50,6 +55,7 @@ class LinuxKernel:
         self._visitors: deque[int] = deque(maxlen=_WORKERS * 8)
         self._own_links = OwnLinks()
         self._nft = Nft()
+        self._shortcuts = Shortcuts()
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -57,6 +63,7 @@ class LinuxKernel:
         while self._sockets:
             self._sockets.pop().close()
         self._nft.close()
+        self._shortcuts.close()
 
     async def apply(self, steps: Sequence[Step]) -> None:
         if steps:
@@ -66,7 +73,7 @@ class LinuxKernel:
         return await self._run(self._remove, steps)
 
     async def read(self, netns: str = "") -> NamespaceState:
-        return await self._run(self._inside, netns, Rtnl.read)
+        return await self._run(self._inside, netns, Rtnl.read if netns else self._read_home)
 
     async def read_fdb(self, link: str, netns: str = "") -> dict[str, frozenset[str]]:
         return await self._run(self._inside, netns, lambda rtnl: rtnl.read_fdb(link))
@@ -86,7 +93,15 @@ class LinuxKernel:
     async def netns_id(self, path: str) -> int:
         return await self._run(self._netns_id, path)
 
+    async def read_shortcut_bytes(self) -> dict[str, dict[str, int]]:
+        return await self._run(self._shortcuts.sent)
+
+    async def has_ipsec(self) -> bool:
+        return await self._run(self._inside, "", lambda _: has_ipsec())
+
     async def supports(self, kind: str) -> bool:
+        if kind == SHORTCUT:
+            return await self._run(are_supported)
         return await self._run(self._inside, "", lambda rtnl: rtnl.supports(kind))
 
     async def list_netns(self, directory: Path) -> list[str]:
@@ -194,10 +209,13 @@ class LinuxKernel:
     def _apply_rows(self, rtnl: Rtnl, batch: list[Step]) -> None:
         for step in batch:
             self._own_links.note(step)
-        rtnl.apply_rows(batch)
+        with self._shortcuts.following(batch):
+            rtnl.apply_rows(batch)
 
     def _apply_one(self, rtnl: Rtnl, step: Step) -> None:
         self._own_links.note(step)
+        if isinstance(step, steps.DeleteLink) and not step.netns:
+            self._shortcuts.forget(step.name, _index(step.name))
         if isinstance(step, steps.DeleteLink) and step.netns:
             self._note_peer(rtnl, step)
         if isinstance(step, steps.DeleteLink) and not step.wait and not step.netns:
@@ -206,6 +224,8 @@ class LinuxKernel:
             rtnl.apply(step)
         elif isinstance(step, steps.Announce):
             _announce(step)
+        elif isinstance(step, steps.SetShortcut | steps.AddShortcut | steps.RemoveShortcut):
+            self._apply_shortcut(rtnl, step)
         elif isinstance(step, steps.SetSysctl):
             try:
                 write_sysctl(step.key, step.value)
@@ -214,6 +234,34 @@ class LinuxKernel:
                     raise
         else:
             self._apply_plain(step)
+
+    def _apply_shortcut(
+        self, rtnl: Rtnl, step: steps.SetShortcut | steps.AddShortcut | steps.RemoveShortcut
+    ) -> None:
+        try:
+            if isinstance(step, steps.AddShortcut):
+                self._shortcuts.add(step.tunnel, _there(rtnl.find(step.port), step.port), step.mac)
+                return
+            links = rtnl.read().links
+            tunnel = _there(links.get(step.tunnel), step.tunnel)
+            ports = [link for link in links.values() if tunnel.master and link.master == tunnel.master]
+            if isinstance(step, steps.RemoveShortcut):
+                self._shortcuts.remove(tunnel, ports)
+            else:
+                self._shortcuts.set(tunnel, ports, rtnl.read_fdb(step.tunnel))
+        except OSError as error:
+            _log.warning("%s: %s; packets go the plain way", step.describe(), error.strerror)
+
+    def _read_home(self, rtnl: Rtnl) -> NamespaceState:
+        state = rtnl.read()
+        shortcuts = self._shortcuts.states(state.links.values(), rtnl.read_fdb)
+        if not shortcuts:
+            return state
+        links = {
+            name: replace(link, shortcut=shortcuts[name]) if name in shortcuts else link
+            for name, link in state.links.items()
+        }
+        return replace(state, links=links)
 
     def _delete_link(self, step: steps.DeleteLink) -> None:
         """Delete a link of the daemon's own namespace, and return when it is gone for everybody.
@@ -266,10 +314,21 @@ def _announce(step: steps.Announce) -> None:
 
 
 def _exists(link: str) -> bool:
+    return _index(link) > 0
+
+
+def _index(link: str) -> int:
+    """Return the index of a link here, 0 if there is none."""
     try:
-        return socket.if_nametoindex(link) > 0
+        return socket.if_nametoindex(link)
     except OSError:
-        return False
+        return 0
+
+
+def _there(link: LinkState | None, name: str) -> LinkState:
+    if link is None:
+        raise no_link(name)
+    return link
 
 
 def _log_failure(deletion: Future[None]) -> None:

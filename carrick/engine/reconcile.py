@@ -174,13 +174,16 @@ class Reconciler:
         return await self._repair_sandboxes(look_inside=False)
 
     def _looks_right(self, sandbox: Sandbox) -> bool:
-        """Judge by the host's ends, which are read anyway: a pair lives and dies together."""
+        """Judge by the host's ends, which are read anyway: a pair lives and dies together.
+
+        The other end comes up last, so that one without a carrier was left half done.
+        """
         links = self._host.view.state.links
         for endpoint in sandbox.endpoints:
             if not endpoint.host_interface:
                 return False
             link = links.get(endpoint.host_interface)
-            if link is None or not link.up or not link.master:
+            if link is None or not link.up or not link.carrier or not link.master:
                 return False
         return True
 

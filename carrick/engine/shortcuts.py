@@ -1,7 +1,7 @@
 """Whether the overlay's shortcuts may be taken here: past the bridge, and past the host's own IP output.
 
-They may if nobody can miss what is passed by: an administrator's rules for bridged packets, another engine's
-in a table of nftables' bridge family, IPsec policies that are to wrap what leaves the host.
+They may if nobody can miss what is passed by: an administrator's rules for bridged packets, another's in a
+table of nftables' families bridge and netdev, IPsec policies that are to wrap what leaves the host.
 """
 
 from dataclasses import dataclass
@@ -59,5 +59,5 @@ class ShortcutPolicy:
         if await self._kernel.has_ipsec():
             return "there are IPsec policies, which they would pass by"
         if tables := find_bridge_rules(await self._kernel.list_nft_all(), self._config.name):
-            return f"there are rules of others for bridged packets in table {', '.join(tables[:3])}"
+            return f"there are rules of others for what passes links in table {', '.join(tables[:3])}"
         return ""

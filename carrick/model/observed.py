@@ -65,9 +65,10 @@ because an earlier process or version left it; as asked."""
 class LinkState:
     """A link as the kernel shows it.
 
-    `sysctls` are read of bridges alone: `ipv4.route_localnet`, `ipv6.accept_ra` and `ipv6.disable_ipv6`,
-    those that this kernel has. `neigh_suppress` is a bridge port's (`steps.SetLink`). `shortcut` is shown of
-    links in the daemon's own namespace.
+    `carrier` says of a pair's end that is up whether the other one is, too. `sysctls` are read of bridges
+    alone: `ipv4.route_localnet`, `ipv6.accept_ra` and `ipv6.disable_ipv6`, those that this kernel has.
+    `neigh_suppress` is a bridge port's (`steps.SetLink`). `shortcut` is shown of links in the daemon's own
+    namespace.
     """
 
     name: str
@@ -76,6 +77,7 @@ class LinkState:
     mac: str = ""
     mtu: int = 0
     up: bool = False
+    carrier: bool = True
     master: str = ""
     alias: str = ""
     addresses: frozenset[str] = frozenset()

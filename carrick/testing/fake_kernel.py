@@ -201,6 +201,7 @@ class FakeKernel:
                 mac=link.mac,
                 mtu=link.mtu,
                 up=link.up,
+                carrier=link.up and (link.peer is None or link.peer.up),
                 master=link.master.name if link.master else "",
                 alias=link.alias,
                 addresses=frozenset(link.addresses),
@@ -396,8 +397,9 @@ class FakeKernel:
             case steps.SetShortcut(tunnel):
                 self._link(self._namespaces[""], tunnel).shortcut = tunnel
             case steps.AddShortcut(tunnel, port):
+                end = self._link(self._namespaces[""], port)
                 if (found := self._namespaces[""].links.get(tunnel)) and found.shortcut:
-                    self._link(self._namespaces[""], port).shortcut = tunnel
+                    end.shortcut = tunnel
             case steps.RemoveShortcut(tunnel):
                 self._link(self._namespaces[""], tunnel)
                 for link in self._namespaces[""].links.values():

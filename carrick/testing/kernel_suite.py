@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..host.kernel.contract import Kernel
+from ..host.kernel.contract import SHORTCUT, Kernel
 from ..model.errors import CarrickError, Conflict, KernelRefused, NotFound, Unsupported
 from ..model.observed import LinkState, NamespaceState, Neighbour, RouteState, VxlanState, WireguardState
 from ..model.steps import (
@@ -21,6 +21,7 @@ from ..model.steps import (
     AddNeighbour,
     AddRoute,
     AddRule,
+    AddShortcut,
     CreateBridge,
     CreateNetns,
     CreateSlave,
@@ -35,9 +36,11 @@ from ..model.steps import (
     RemoveNeighbour,
     RemoveRoute,
     RemoveRule,
+    RemoveShortcut,
     Rule,
     SetFdb,
     SetLink,
+    SetShortcut,
     SetSysctl,
     Step,
 )
@@ -426,6 +429,31 @@ class KernelSuite:
         assert world.link("vx0") == before
         world.apply(DeleteLink("vx0"), _vxlan(**changes))
         assert world.link("vx0").index != before.index
+
+    def test_shortcuts(self, world: World, netns: str) -> None:
+        world.apply(_bridge(), _vxlan(master="br0"), _veth(netns), SetLink("eth0", netns, up=True))
+        world.apply(AddShortcut("vx0", "ve0", PEER_MAC))
+        assert (world.link("vx0").shortcut, world.link("ve0").shortcut) == ("", "")
+        if not world.run(world.kernel.supports(SHORTCUT)):
+            pytest.skip("this kernel lets no shortcuts in")
+        for _ in range(2):
+            world.apply(SetShortcut("vx0"), AddShortcut("vx0", "ve0", PEER_MAC))
+            assert (world.link("vx0").shortcut, world.link("ve0").shortcut) == ("set", "set")
+        world.apply(SetFdb("vx0", MAC, "192.0.2.7"))
+        assert set(world.run(world.kernel.read_shortcut_bytes())) <= {"vx0"}
+        for _ in range(2):
+            world.apply(RemoveShortcut("vx0"))
+            assert (world.link("vx0").shortcut, world.link("ve0").shortcut) == ("", "")
+        world.apply(SetShortcut("vx0"), DeleteLink("vx0"), _vxlan(master="br0"))
+        assert world.link("vx0").shortcut == ""
+        for step in (SetShortcut("nothing"), RemoveShortcut("nothing"), AddShortcut("vx0", "nothing", MAC)):
+            assert isinstance(world.refused(step), NotFound)
+
+    def test_a_pair_has_a_carrier_when_both_ends_are_up(self, world: World, netns: str) -> None:
+        world.apply(_bridge(), _veth(netns))
+        assert world.link("ve0").up and not world.link("ve0").carrier
+        world.apply(SetLink("eth0", netns, up=True))
+        assert world.link("ve0").carrier
 
     def test_a_vni_is_used_once(self, world: World) -> None:
         world.apply(_vxlan())

@@ -55,7 +55,7 @@ IFA_ADDRESS, IFA_LOCAL = 1, 2
 _RTA_METRICS, _RTA_MULTIPATH = 8, 9
 _RTAX_MTU = 2
 _SKIP_STATISTICS = 8
-_IFF_UP = 0x1
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _LOCAL_TABLE = 255
 # Places in the arrays of an interface's settings: linux/ip.h (from 1 there) and linux/ipv6.h.
 _INET_CONF, _ROUTE_LOCALNET = 1, 25
@@ -104,6 +104,7 @@ def _parse_link(body: bytes) -> tuple[LinkState, int]:
         mac=attributes.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=number(attributes, IFLA_MTU),
         up=bool(flags & _IFF_UP),
+        carrier=bool(flags & _IFF_LOWER_UP),
         alias=string(attributes, IFLA_IFALIAS),
         peer_index=number(attributes, IFLA_LINK),
         sysctls=_sysctls(attributes.get(IFLA_AF_SPEC, b"")) if kind == "bridge" else {},

@@ -42,6 +42,22 @@ def test_all_transports_are_added_up() -> None:
     assert sums == {"n2": Sums(1020, 2011), "n3": Sums(200, 105)}
 
 
+def test_what_went_by_shortcuts_is_added_network_by_network() -> None:
+    traffic = PeerTraffic(FakeKernel())
+    shortcuts = {"vx-a": {"192.0.2.2": 5, "192.0.2.99": 1}, "vx-b": {"192.0.2.2": 7}}
+    counted = Counted(sent={"192.0.2.2": 20}, shortcuts=shortcuts)
+    assert traffic.add(counted, {}, [TWO])["n2"] == Sums(32)
+    # A network went, and its counters with it.
+    counted = Counted(sent={"192.0.2.2": 20}, shortcuts={"vx-b": {"192.0.2.2": 8}})
+    assert traffic.add(counted, {}, [TWO])["n2"] == Sums(33)
+
+
+async def test_the_kernel_is_asked_for_both() -> None:
+    kernel = FakeKernel()
+    kernel.shortcut_bytes = {"vx-a": {"192.0.2.2": 5}}
+    assert (await PeerTraffic(kernel).read("carrick")).shortcuts == {"vx-a": {"192.0.2.2": 5}}
+
+
 def test_sums_grow_by_what_came_since() -> None:
     traffic = PeerTraffic(FakeKernel())
     for _ in range(2):

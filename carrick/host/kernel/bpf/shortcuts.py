@@ -179,6 +179,7 @@ class Shortcuts:
                             ours = _ours(link.index, _RECEIVE)
                     states[link.name] = self._state(link, ours)
                     bridges.add(link.master)
+                    self._forget_dead(link.name, there)
             current_maps = {found.maps_id for found in self._there.values()}
             for link in there:
                 if link.kind == "veth" and link.master in bridges and (ours := _ours(link.index, _SEND)):
@@ -190,6 +191,12 @@ class Shortcuts:
         """Return the bytes that were sent to each peer, by device."""
         with self._lock:
             return {name: _count(found.maps[SENT]) for name, found in self._there.items()}
+
+    def _forget_dead(self, tunnel: str, links: Iterable[LinkState]) -> None:
+        """A container's link may have gone with its namespace, or by another's hand."""
+        if (found := self._there.get(tunnel)) is not None:
+            for index in found.ports.keys() - {link.index for link in links}:
+                syscall.delete(found.maps[LOCAL], found.ports.pop(index))
 
     def _state(self, tunnel: LinkState, programs: Sequence[_Attached]) -> ShortcutState:
         found = self._there.get(tunnel.name)

@@ -3,14 +3,19 @@
 All of them stand at the same time, and each round goes once through all in turn. Those that are not
 Carrick's are in every group of rows, so that what is compared was measured in the same run.
 
-Carrick takes a bridge's packets past the host's firewall where nobody else needs them there; those of the
-static VXLAN pass none either. The two are measured once more with `bridge-nf-call-iptables` on, as it is
-where Docker or Kubernetes asks for it.
+Carrick takes a bridge's packets past the host's firewall where nobody else needs them there, and past the
+bridge itself; those of the static VXLAN pass no firewall either. The two are measured once more with
+`bridge-nf-call-iptables` on, as it is where Docker or Kubernetes asks for it: then every packet of Carrick's
+passes its bridge, as soon as it has noticed.
 """
 
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+
+from carrick.host.kernel.bpf.ingress import Ingress
 
 from ..errors import BenchError
 from ..metrics import ACROSS, ACROSS_PEERS, FILTERED
@@ -25,6 +30,7 @@ from .across_names import measure_names_across
 from .context import Context
 
 _IPERF, _LOOP = 5201, 7201
+_NOTICED_S = 150.0
 OURS = "carrick"
 
 
@@ -53,7 +59,7 @@ class _Subject:
 
 def measure_across(context: Context) -> None:
     """Build every way that can be built, and measure each once per round."""
-    recorder, options = context.recorder, context.options
+    recorder = context.recorder
     with ExitStack() as stack:
         recorder.note("across: two hosts by hand, two hosts of a lab")
         with recorder.attempt(OURS, "across", "across."):
@@ -63,26 +69,26 @@ def measure_across(context: Context) -> None:
             for subject in subjects:
                 stack.enter_context(_served(context, subject))
             there = tuple(subject.name for subject in subjects if subject.system == OURS)
+            _measure_rounds(context, subjects, there)
             if BRIDGE_FILTERS[0].exists():
-                for host in hosts.namespaces:
-                    if _is_filtered(host):
-                        raise BenchError("Carrick left bridge-nf-call-iptables on, on a host of its own")
                 again = ("static", FILTERED[1])
-                subjects += [_Subject(item.name, item.way, True) for item in subjects if item.name in again]
-            for number in range(options.rounds):
-                recorder.note(f"across: round {number + 1} of {options.rounds}")
-                for kind in (_throughput, _latency, _connections):
-                    for subject in interleaved(subjects, number):
-                        what = f"across, {subject.title}, {kind.__name__.strip('_')}"
-                        if not recorder.has_failed(subject.system, what):
-                            with (
-                                recorder.attempt(
-                                    subject.system, what, *(f"across.{row}." for row in subject.rows(there))
-                                ),
-                                _filtering(subject),
-                            ):
-                                kind(context, subject, there)
+                subjects = [_Subject(item.name, item.way, True) for item in subjects if item.name in again]
+                with _filtering(hosts, subjects):
+                    _measure_rounds(context, subjects, there)
             measure_names_across(context, hosts)
+
+
+def _measure_rounds(context: Context, subjects: list[_Subject], there: tuple[str, ...]) -> None:
+    recorder, options = context.recorder, context.options
+    for number in range(options.rounds):
+        recorder.note(f"across: round {number + 1} of {options.rounds}, {subjects[-1].title} and others")
+        for kind in (_throughput, _latency, _connections):
+            for subject in interleaved(subjects, number):
+                what = f"across, {subject.title}, {kind.__name__.strip('_')}"
+                if not recorder.has_failed(subject.system, what):
+                    rows = (f"across.{row}." for row in subject.rows(there))
+                    with recorder.attempt(subject.system, what, *rows):
+                        kind(context, subject, there)
 
 
 def _build_ours(context: Context, hosts: Hosts) -> list[_Subject]:
@@ -103,18 +109,33 @@ def _is_filtered(host: Namespace) -> bool:
 
 
 @contextmanager
-def _filtering(subject: _Subject) -> Iterator[None]:
-    """Have a host's bridges pass its firewall for the length of the body, if that is asked for."""
-    if not subject.filtered:
-        yield
-        return
-    for host in subject.way.hosts:
+def _filtering(hosts: Hosts, subjects: list[_Subject]) -> Iterator[None]:
+    """Have bridges pass their hosts' firewalls for the length of the body, with no shortcuts past them.
+
+    Raises BenchError if Carrick had left that on, or goes on taking shortcuts.
+    """
+    for host in hosts.namespaces:
+        if _is_filtered(host):
+            raise BenchError("Carrick left bridge-nf-call-iptables on, on a host of its own")
+    touched = {host.path: host for subject in subjects for host in subject.way.hosts}
+    for host in touched.values():
         set_bridge_filter(host, "1")
     try:
+        end = time.monotonic() + _NOTICED_S
+        while any(_takes_shortcuts(host) for host in hosts.namespaces):
+            if time.monotonic() > end:
+                raise BenchError("shortcuts are taken although bridge-nf-call-iptables is on")
+            time.sleep(1)
         yield
     finally:
-        for host in subject.way.hosts:
+        for host in touched.values():
             set_bridge_filter(host, "0")
+
+
+def _takes_shortcuts(host: Namespace) -> bool:
+    with host.entered(), closing(Ingress()) as ingress:
+        links = [index for index, name in socket.if_nameindex() if name.startswith("vx-")]
+        return any(ingress.filters(index) for index in links)
 
 
 @contextmanager

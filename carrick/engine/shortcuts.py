@@ -52,7 +52,7 @@ class ShortcutPolicy:
         if self._config.shortcuts == "off":
             return "shortcuts = off"
         if not await self._kernel.supports(SHORTCUT):
-            return "this kernel does not let them in (it takes Linux 6.6, with eBPF)"
+            return "this kernel does not let them in (it takes Linux 6.3, with eBPF and its filters for tc)"
         for key in BRIDGE_SYSCTLS:
             if await self._kernel.read_sysctl(key) == "1":
                 return f"bridged packets are to pass the host's IP rules ({key}=1)"

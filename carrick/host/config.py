@@ -7,7 +7,7 @@ they differ in `name` too.
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -124,8 +124,16 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
     try:
         config = msgspec.convert(found, Config, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"configuration file {path}: {error}") from error
+        raise InvalidRequest(f"configuration file {path}: {error}", remedy=_choices(found)) from error
     return replace(config, **{key: value for key, value in overrides.items() if value is not None})
+
+
+def _choices(found: dict[str, Any]) -> str | None:
+    """Return what a setting may be that has a few values alone and was given another one."""
+    for name, wanted in get_type_hints(Config).items():
+        if get_origin(wanted) is Literal and name in found and found[name] not in get_args(wanted):
+            return f"{name} is one of: {', '.join(get_args(wanted))}"
+    return None
 
 
 def _decode(wanted: type, value: Any) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from switch import Capture, Host, Lab, address_of, checksum, join, lab_of_three,
 from carrick.host.kernel import LinuxKernel
 from carrick.host.kernel.bpf import syscall
 from carrick.host.kernel.bpf.assembler import Assembler, Register
+from carrick.host.kernel.bpf.ingress import Filter, Ingress
 from carrick.model.observed import ShortcutState
 from carrick.model.steps import (
     AddAddress,
@@ -69,8 +70,12 @@ def sent_past_it(host: Host, peer: Host) -> int:
     return int(host.world.run(host.world.kernel.read_shortcut_bytes())["vx0"][peer.vtep(4)])
 
 
-def programs(host: Host, link: str) -> list[int]:
-    return host.namespace.call(lambda: syscall.attached(socket.if_nametoindex(link)))
+def programs(host: Host, link: str) -> list[Filter]:
+    def look() -> list[Filter]:
+        with closing(Ingress()) as ingress:
+            return ingress.filters(socket.if_nametoindex(link))
+
+    return host.namespace.call(look)
 
 
 # What arrives ---------------------------------------------------------------------------------
@@ -404,11 +409,18 @@ def test_removed_nothing_is_left_but_what_others_put_there(lab: Lab) -> None:
     code.exit()
     foreign = syscall.load(code.assemble({}), "foreign")
     try:
-        one.namespace.call(lambda: syscall.attach(socket.if_nametoindex("ve0"), foreign))
+
+        def put() -> None:
+            with closing(Ingress()) as ingress:
+                ingress.attach(socket.if_nametoindex("ve0"), foreign, "foreign", priority=1)
+
+        one.namespace.call(put)
         shorten(*lab.hosts)
         assert len(programs(one, "ve0")) == 2 and len(programs(one, "vx0")) == 1
         one.world.apply(RemoveShortcut("vx0"))
-        assert len(programs(one, "ve0")) == 1 and programs(one, "vx0") == []
+        assert [item.name for item in programs(one, "ve0")] == ["foreign"] and programs(one, "vx0") == []
+        assert "clsact" in one.namespace.run("tc", "qdisc", "show", "dev", "ve0")
+        assert "clsact" not in one.namespace.run("tc", "qdisc", "show", "dev", "vx0")
         assert states(one) == {}
         one.world.apply(RemoveShortcut("vx0"))
         ping(one, address_of(two, 4))

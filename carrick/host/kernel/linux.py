@@ -56,6 +56,7 @@ class LinuxKernel:
         self._own_links = OwnLinks()
         self._nft = Nft()
         self._shortcuts = Shortcuts()
+        self._has_shortcuts = False
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -101,7 +102,9 @@ class LinuxKernel:
 
     async def supports(self, kind: str) -> bool:
         if kind == SHORTCUT:
-            return await self._run(are_supported)
+            # What a kernel has it keeps; what it lacks may be a module.
+            self._has_shortcuts = self._has_shortcuts or await self._run(are_supported)
+            return self._has_shortcuts
         return await self._run(self._inside, "", lambda rtnl: rtnl.supports(kind))
 
     async def list_netns(self, directory: Path) -> list[str]:

@@ -83,7 +83,7 @@ def _take_away(kernel: FakeKernel, on: bool) -> None:
         (_protect, "IPsec policies"),
         (_forbid("bridge"), "in table bridge t"),
         (_forbid("netdev"), "in table netdev t"),
-        (_take_away, "Linux 6.6"),
+        (_take_away, "Linux 6.3"),
     ],
 )
 async def test_given_up_when_somebody_could_and_taken_again(

@@ -1,4 +1,4 @@
-"""The two programs of a shortcut, both for the tc ingress of a link (TCX).
+"""The two programs of a shortcut, both for the tc ingress of a link.
 
 `send` is on the host's end of a container's veth. What goes to a MAC address behind another host it wraps in
 VXLAN (RFC 7348) itself and hands to the link that the host's routes say, past the bridge, the VXLAN device

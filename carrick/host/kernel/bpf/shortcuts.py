@@ -8,6 +8,7 @@ What is behind other hosts is the device's own FDB, copied. A row is taken out o
 changed and put in again after that: killed in between, its packets take the plain path.
 """
 
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from ....model.observed import LinkState, ShortcutState, VxlanState
 from ....model.steps import ANY_MAC, Step
 from . import syscall
 from .assembler import Assembler
+from .ingress import Ingress, try_out
 from .programs import LOCAL, REMOTE, SENT, build_receive, build_send, name_of, pack_mac, pack_remote
 from .syscall import MapKind
 
@@ -31,6 +33,8 @@ _SEND, _RECEIVE = "ck_send_", "ck_recv_"
 _KEY_SIZE, _REMOTE_SIZE, _INDEX_SIZE, _PEER_SIZE, _COUNT_SIZE = 8, 16, 4, 4, 8
 _MOST_ROWS: Final = 1 << 17
 _MOST_PEERS: Final = 1 << 14
+
+_log = logging.getLogger(__name__)
 
 _Maps = dict[str, int]
 """Descriptors by name."""
@@ -48,7 +52,7 @@ class _Shortcut:
     maps_id: int
     """The kernel's number of the map of local MAC addresses, which both programs have."""
     ports: dict[int, bytes] = field(default_factory=dict)
-    """By the index of a container's link here, its key in the map of local MAC addresses."""
+    """By the index of a container's link that takes part: its key in the map of local MAC addresses."""
 
     def close(self) -> None:
         for descriptor in (*self.maps.values(), self.send, self.receive):
@@ -59,7 +63,6 @@ class _Shortcut:
 class _Attached:
     """A program of ours at a link."""
 
-    number: int
     name: str
     maps: tuple[int, ...]
 
@@ -69,13 +72,17 @@ class Shortcuts:
 
     def __init__(self) -> None:
         self._there: dict[str, _Shortcut] = {}
-        # Guards it, and keeps the maps in step with the FDB.
+        self._ingress: Ingress | None = None
+        # Guards both, and keeps the maps in step with the FDB.
         self._lock = RLock()
 
     def close(self) -> None:
         with self._lock:
             while self._there:
                 self._there.popitem()[1].close()
+            if self._ingress is not None:
+                self._ingress.close()
+            self._ingress = None
 
     def set(self, tunnel: LinkState, ports: Sequence[LinkState], fdb: Mapping[str, frozenset[str]]) -> None:
         """Have a device's shortcut as its FDB says; `ports` are the other links of its bridge.
@@ -88,18 +95,19 @@ class Shortcuts:
         with self._lock:
             found = self._there.get(tunnel.name)
             if found is None:
-                found = self._there[tunnel.name] = _make(tunnel, indexes)
+                found = self._there[tunnel.name] = _make(tunnel, indexes, self._links())
             found.index, found.vxlan = tunnel.index, tunnel.vxlan
             self._fill(found, fdb)
             found.ports = {}
             for key in list(syscall.keys(found.maps[LOCAL], _KEY_SIZE)):
                 value = syscall.look_up(found.maps[LOCAL], key, _INDEX_SIZE)
                 (index,) = struct.unpack("=I", value or bytes(_INDEX_SIZE))
-                if index in indexes:
-                    found.ports[index] = key
-                else:
+                if index not in indexes:
                     syscall.delete(found.maps[LOCAL], key)
-            _put(found.index, _RECEIVE, found.receive, found.maps_id)
+                elif self._is_current(found, index, _SEND):
+                    found.ports[index] = key
+            if not self._is_current(found, found.index, _RECEIVE):
+                self._links().attach(found.index, found.receive, _current_name(_RECEIVE))
 
     def add(self, tunnel: str, port: LinkState, mac: str) -> None:
         """Let a container's link take part in a device's shortcut, if it has one. Raises OSError."""
@@ -107,16 +115,19 @@ class Shortcuts:
             found = self._there.get(tunnel)
             if found is None:
                 return
-            found.ports[port.index] = pack_mac(mac)
-            syscall.update(found.maps[LOCAL], pack_mac(mac), struct.pack("=I", port.index))
-            _put(port.index, _SEND, found.send, found.maps_id)
+            key = pack_mac(mac)
+            if (before := found.ports.pop(port.index, key)) != key:
+                syscall.delete(found.maps[LOCAL], before)
+            syscall.update(found.maps[LOCAL], key, struct.pack("=I", port.index))
+            self._links().attach(port.index, found.send, _current_name(_SEND))
+            found.ports[port.index] = key
 
     def remove(self, tunnel: LinkState, ports: Iterable[LinkState]) -> None:
         """Have every packet take the plain path. Raises OSError."""
         with self._lock:
-            for port in ports:
-                _take_off(port.index, _SEND)
-            _take_off(tunnel.index, _RECEIVE)
+            for link, title in (*((port, _SEND) for port in ports), (tunnel, _RECEIVE)):
+                if any(item.name.startswith(title) for item in self._links().filters(link.index)):
+                    self._links().detach(link.index)
             if (found := self._there.pop(tunnel.name, None)) is not None:
                 found.close()
 
@@ -169,22 +180,26 @@ class Shortcuts:
         bridges: set[str] = set()
         with self._lock:
             for link in there:
-                if link.kind == "vxlan" and link.master and (ours := _ours(link.index, _RECEIVE)):
-                    if link.name not in self._there and any(
-                        item.name == _current_name(_RECEIVE) for item in ours
-                    ):
-                        with suppress(OSError, NotFound):
-                            ports = [port for port in there if port.master == link.master]
-                            self.set(link, ports, read_fdb(link.name))
-                            ours = _ours(link.index, _RECEIVE)
-                    states[link.name] = self._state(link, ours)
-                    bridges.add(link.master)
-                    self._forget_dead(link.name, there)
-            current_maps = {found.maps_id for found in self._there.values()}
+                if link.kind != "vxlan" or not link.master:
+                    continue
+                names = {item.name for item in self._links().filters(link.index)}
+                if not any(name.startswith(_RECEIVE) for name in names):
+                    continue
+                if link.name not in self._there and _current_name(_RECEIVE) in names:
+                    with suppress(OSError, NotFound):
+                        ports = [port for port in there if port.master == link.master]
+                        self.set(link, ports, read_fdb(link.name))
+                states[link.name] = self._state(link)
+                bridges.add(link.master)
+                self._forget_dead(link.name, there)
+            known = {index for found in self._there.values() for index in found.ports}
             for link in there:
-                if link.kind == "veth" and link.master in bridges and (ours := _ours(link.index, _SEND)):
-                    known = any(_is_current(item, number) for item in ours for number in current_maps)
-                    states[link.name] = "set" if known else "stale"
+                if link.kind != "veth" or link.master not in bridges:
+                    continue
+                if link.index in known:
+                    states[link.name] = "set"
+                elif any(item.name.startswith(_SEND) for item in self._links().filters(link.index)):
+                    states[link.name] = "stale"
         return states
 
     def sent(self) -> dict[str, dict[str, int]]:
@@ -198,11 +213,23 @@ class Shortcuts:
             for index in found.ports.keys() - {link.index for link in links}:
                 syscall.delete(found.maps[LOCAL], found.ports.pop(index))
 
-    def _state(self, tunnel: LinkState, programs: Sequence[_Attached]) -> ShortcutState:
+    def _state(self, tunnel: LinkState) -> ShortcutState:
         found = self._there.get(tunnel.name)
         if found is None or (found.index, found.vxlan) != (tunnel.index, tunnel.vxlan):
             return "stale"
-        return "set" if any(_is_current(item, found.maps_id) for item in programs) else "stale"
+        return "set" if self._is_current(found, tunnel.index, _RECEIVE) else "stale"
+
+    def _is_current(self, shortcut: _Shortcut, index: int, title: str) -> bool:
+        """Tell whether a link has the program of this version, with a shortcut's own maps."""
+        return any(
+            item.name == _current_name(title) and shortcut.maps_id in item.maps
+            for item in _ours(self._links(), index, title)
+        )
+
+    def _links(self) -> Ingress:
+        if self._ingress is None:
+            self._ingress = Ingress()
+        return self._ingress
 
     def _fill(self, found: _Shortcut, fdb: Mapping[str, frozenset[str]]) -> None:
         wanted = {
@@ -228,17 +255,21 @@ class Shortcuts:
 
 
 def are_supported() -> bool:
-    """Tell whether the kernel lets such programs in, and has a place for them at links (TCX, Linux 6.6)."""
+    """Tell whether the kernel lets such programs in, and has filters of kind bpf for links."""
     try:
         maps = _make_maps()
         try:
             for program, title in ((_send(), _SEND), (_receive(), _RECEIVE)):
-                os.close(syscall.load(program.assemble(maps), name_of(program, title, maps)))
-            syscall.attached(1)
+                loaded = syscall.load(program.assemble(maps), _current_name(title))
+                try:
+                    try_out(loaded)
+                finally:
+                    os.close(loaded)
         finally:
             for descriptor in maps.values():
                 os.close(descriptor)
-    except OSError:
+    except OSError as error:
+        _log.info("no shortcuts: %s", error)
         return False
     return True
 
@@ -259,10 +290,10 @@ def _current_name(title: str) -> str:
     return name_of(program, title, dict.fromkeys((REMOTE, LOCAL, SENT), 0))
 
 
-def _make(tunnel: LinkState, ports: Iterable[int]) -> _Shortcut:
+def _make(tunnel: LinkState, ports: Iterable[int], ingress: Ingress) -> _Shortcut:
     if tunnel.vxlan is None:
         raise NotFound(f"{tunnel.name} is no VXLAN device")
-    maps = _inherit(ports) or _make_maps()
+    maps = _inherit(ports, ingress) or _make_maps()
     held = list(maps.values())
     try:
         for program, title in ((_send(), _SEND), (_receive(), _RECEIVE)):
@@ -292,61 +323,32 @@ def _make_maps() -> _Maps:
     return maps
 
 
-def _inherit(ports: Iterable[int]) -> _Maps | None:
+def _inherit(ports: Iterable[int], ingress: Ingress) -> _Maps | None:
     """Return the maps of programs of this version that somebody before us attached, if there is one.
 
     Those of the ports have all, and outlive the device.
     """
     for index in ports:
-        for program in _ours(index, _SEND):
+        for program in _ours(ingress, index, _SEND):
             if program.name == _current_name(_SEND):
                 descriptors = [syscall.open_map(number) for number in program.maps]
                 return {syscall.map_name(descriptor): descriptor for descriptor in descriptors}
     return None
 
 
-def _ours(index: int, title: str) -> list[_Attached]:
+def _ours(ingress: Ingress, index: int, title: str) -> list[_Attached]:
     found = []
-    for number in syscall.attached(index):
+    for item in ingress.filters(index):
+        if not item.name.startswith(title):
+            continue
         # It may have gone since it was listed.
         with suppress(OSError):
-            descriptor = syscall.open_program(number)
+            descriptor = syscall.open_program(item.program)
             try:
-                _, name, maps = syscall.program_info(descriptor)
+                found.append(_Attached(item.name, tuple(syscall.program_maps(descriptor))))
             finally:
                 os.close(descriptor)
-            if name.startswith(title):
-                found.append(_Attached(number, name, tuple(maps)))
     return found
-
-
-def _is_current(program: _Attached, map_number: int) -> bool:
-    return program.name in {_current_name(_SEND), _current_name(_RECEIVE)} and map_number in program.maps
-
-
-def _put(index: int, title: str, program: int, map_number: int) -> None:
-    """Attach a program in place of one of ours, unless that one does the same."""
-    ours = _ours(index, title)
-    if any(_is_current(item, map_number) for item in ours):
-        return
-    if not ours:
-        syscall.attach(index, program)
-        return
-    replaced = syscall.open_program(ours[0].number)
-    try:
-        syscall.attach(index, program, replaced)
-    finally:
-        os.close(replaced)
-
-
-def _take_off(index: int, title: str) -> None:
-    for item in _ours(index, title):
-        with suppress(OSError):
-            descriptor = syscall.open_program(item.number)
-            try:
-                syscall.detach(index, descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _count(descriptor: int) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """bpf(2): maps and programs by their descriptors. The layouts are those of `union bpf_attr`, linux/bpf.h.
 
-All of it acts in the calling thread's network namespace. Errors are OSError; of a program that is not let in
+Errors are OSError; of a program that is not let in
 the verifier's last words are in its message.
 """
 
@@ -19,13 +19,11 @@ from .assembler import INSTRUCTION_SIZE
 _CALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _ATTRIBUTES = 152
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT = 0, 1, 2, 3, 4
-_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_QUERY = 5, 8, 9, 16
+_PROG_LOAD = 5
 _PROG_BY_ID, _MAP_BY_ID, _INFO = 13, 14, 15
 _SCHED_CLS = 3
-_TCX_INGRESS = 46
-_REPLACE = 1 << 2
 _NO_PREALLOC = 1 << 0
-_MOST_PROGRAMS, _MOST_MAPS = 64, 16
+_MOST_MAPS = 16
 _LOG_BYTES = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -120,38 +118,6 @@ def _load(program: bytes, name: str, log_bytes: int) -> int:
         raise OSError(error.errno, " / ".join([error.strerror or "refused", *words[-3:]])) from None
 
 
-def attach(index: int, program: int, replaced: int | None = None) -> None:
-    """Attach a program to the ingress of a link, after those that are there, or in place of one.
-
-    It stays as long as the link does, whoever ends meanwhile.
-    """
-    flags = 0 if replaced is None else _REPLACE
-    _call(_PROG_ATTACH, struct.pack("=5I", index, program, _TCX_INGRESS, flags, replaced or 0))
-
-
-def detach(index: int, program: int) -> None:
-    """Detach a program from the ingress of a link; one that is not there, or a link that went, is as good."""
-    try:
-        _call(_PROG_DETACH, struct.pack("=3I", index, program, _TCX_INGRESS))
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENODEV}:
-            raise
-
-
-def attached(index: int) -> list[int]:
-    """Return the ids of the programs at the ingress of a link; none of a link that is not there."""
-    found = (ctypes.c_uint32 * _MOST_PROGRAMS)()
-    buffer = _buffer(struct.pack("=4IQI", index, _TCX_INGRESS, 0, 0, ctypes.addressof(found), _MOST_PROGRAMS))
-    try:
-        _call_with(_PROG_QUERY, buffer)
-    except OSError as error:
-        if error.errno in {errno.ENOENT, errno.ENODEV}:
-            return []
-        raise
-    (count,) = struct.unpack_from("=I", buffer, 24)
-    return list(found[:count])
-
-
 def open_program(number: int) -> int:
     return _call(_PROG_BY_ID, struct.pack("=3I", number, 0, 0))
 
@@ -160,15 +126,14 @@ def open_map(number: int) -> int:
     return _call(_MAP_BY_ID, struct.pack("=3I", number, 0, 0))
 
 
-def program_info(descriptor: int) -> tuple[int, str, list[int]]:
-    """Return a program's id, its name, and the ids of its maps. The kernel wants the whole structure."""
+def program_maps(descriptor: int) -> list[int]:
+    """Return the ids of a program's maps."""
     maps = (ctypes.c_uint32 * _MOST_MAPS)()
     info = ctypes.create_string_buffer(128)
     struct.pack_into("=IQ", info, 52, _MOST_MAPS, ctypes.addressof(maps))
     _info(descriptor, info)
-    (number,) = struct.unpack_from("=I", info, 4)
     (count,) = struct.unpack_from("=I", info, 52)
-    return number, _text(info.raw[64:80]), list(maps[:count])
+    return list(maps[:count])
 
 
 def map_name(descriptor: int) -> str:

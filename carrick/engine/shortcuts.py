@@ -6,13 +6,14 @@ table of nftables' families bridge and netdev, IPsec policies that are to wrap w
 
 from dataclasses import dataclass
 
-from ..domains.firewall.bridged import BRIDGE_SYSCTLS, find_bridge_rules
+from ..domains.firewall.bridged import BRIDGE_SYSCTLS
 from ..host.config import Config
 from ..host.kernel import SHORTCUT, Kernel
 from ..model.errors import CarrickError
 from .clock import Clock
 
 _LASTS_S = 10.0
+_LINK_FAMILIES = frozenset({"bridge", "netdev"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ class ShortcutPolicy:
                 return f"bridged packets are to pass the host's IP rules ({key}=1)"
         if await self._kernel.has_ipsec():
             return "there are IPsec policies, which they would pass by"
-        if tables := find_bridge_rules(await self._kernel.list_nft_all(), self._config.name):
-            return f"there are rules of others for what passes links in table {', '.join(tables[:3])}"
+        for table in await self._kernel.list_nft_tables():
+            family, _, name = table.partition(" ")
+            # The other families' are not passed by, and may be of many thousand rules.
+            if family in _LINK_FAMILIES and name != self._config.name and await self._has_rules(table):
+                return f"there are rules of others for what passes links in table {table}"
         return ""
+
+    async def _has_rules(self, table: str) -> bool:
+        return any("rule" in item for item in await self._kernel.list_nft(table) or ())

@@ -287,6 +287,10 @@ class FakeKernel:
         self._live()
         return self.rulesets.get(table)
 
+    async def list_nft_tables(self) -> list[str]:
+        self._live()
+        return list(self.rulesets)
+
     async def list_nft_all(self) -> list[dict[str, Any]]:
         self._live()
         return [item for items in self.rulesets.values() for item in items]

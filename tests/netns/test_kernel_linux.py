@@ -389,6 +389,8 @@ def test_nft_refusals_name_what_was_wrong(world: World) -> None:
     world.apply(Nft(("add table inet ck-t",)))
     assert world.run(world.kernel.list_nft("inet ck-t"))
     assert any("table" in item for item in world.run(world.kernel.list_nft_all()))
+    tables = world.run(world.kernel.list_nft_tables())
+    assert tables and all(world.run(world.kernel.list_nft(table)) is not None for table in tables)
 
 
 def test_sockets_are_closed(host: Namespace, spaces: Namespaces) -> None:

@@ -14,13 +14,6 @@ BRIDGE_SYSCTLS: Final = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridg
 _IP_FAMILIES = frozenset({"ip", "ip6", "inet"})
 
 
-def find_bridge_rules(ruleset: Iterable[dict[str, Any]], own_table: str) -> list[str]:
-    """Return the tables of others with rules for what passes bridges and links, each once."""
-    found = (item["rule"] for item in ruleset if "rule" in item)
-    tables = ((rule["family"], rule["table"]) for rule in found if rule["family"] in {"bridge", "netdev"})
-    return [f"{family} {table}" for family, table in dict.fromkeys(tables) if table != own_table]
-
-
 def find_need(
     ruleset: Iterable[dict[str, Any]],
     own_table: str,

@@ -82,6 +82,10 @@ class Kernel(Protocol):
         """Return an nftables table (`family name`) as nft's JSON, or None if it is not there."""
         ...
 
+    async def list_nft_tables(self) -> list[str]:
+        """Return the nftables tables that there are, each as `family name`, foreign ones included."""
+        ...
+
     async def list_nft_all(self) -> list[dict[str, Any]]:
         """Return the whole ruleset, foreign tables included, as nft's JSON (for `doctor`)."""
         ...

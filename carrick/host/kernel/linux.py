@@ -118,6 +118,10 @@ class LinuxKernel:
                 return None
             raise
 
+    async def list_nft_tables(self) -> list[str]:
+        listed = await self._run(self._nft.run_json, "list tables")
+        return [f"{item['table']['family']} {item['table']['name']}" for item in listed if "table" in item]
+
     async def list_nft_all(self) -> list[dict[str, Any]]:
         return await self._run(self._nft.run_json, "list ruleset")
 
@@ -257,7 +261,11 @@ class LinuxKernel:
 
     def _read_home(self, rtnl: Rtnl) -> NamespaceState:
         state = rtnl.read()
-        shortcuts = self._shortcuts.states(state.links.values(), rtnl.read_fdb)
+        try:
+            shortcuts = self._shortcuts.states(state.links.values(), rtnl.read_fdb)
+        except OSError as error:
+            _log.warning("which links take part in shortcuts is not known: %s", error.strerror)
+            return state
         if not shortcuts:
             return state
         links = {

@@ -67,7 +67,7 @@ def _protect(kernel: FakeKernel, on: bool) -> None:
 
 def _forbid(family: str) -> Callable[[FakeKernel, bool], None]:
     def change(kernel: FakeKernel, on: bool) -> None:
-        kernel.rulesets["of others"] = [{"rule": {"family": family, "table": "t", **RULE}}] if on else []
+        kernel.rulesets[f"{family} t"] = [{"rule": {"family": family, "table": "t", **RULE}}] if on else []
 
     return change
 

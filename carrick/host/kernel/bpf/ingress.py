@@ -39,7 +39,7 @@ _HANDLE = 1
 _ALL_PROTOCOLS = htons(0x0003)
 PRIORITY = 0xCA00
 """After those of others, who write lower ones."""
-_NOT_THERE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
+_NOT_THERE = (errno.ENOENT, errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP)
 _CLONE_NEWNET = 0x40000000
 _LOOPBACK = 1
 

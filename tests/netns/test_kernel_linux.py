@@ -393,6 +393,15 @@ def test_nft_refusals_name_what_was_wrong(world: World) -> None:
     assert tables and all(world.run(world.kernel.list_nft(table)) is not None for table in tables)
 
 
+def test_ipsec_policies_are_seen(world: World, host: Namespace) -> None:
+    assert world.run(world.kernel.has_ipsec()) is False
+    tunnel = "tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel"
+    host.ip(f"xfrm policy add src 10.0.0.0/24 dst 10.1.0.0/24 dir out {tunnel}")
+    assert world.run(world.kernel.has_ipsec()) is True
+    host.ip("xfrm policy flush")
+    assert world.run(world.kernel.has_ipsec()) is False
+
+
 def test_sockets_are_closed(host: Namespace, spaces: Namespaces) -> None:
     inhabitant = spaces.inhabit(host)
     before = len(list(Path("/proc/self/fd").iterdir()))

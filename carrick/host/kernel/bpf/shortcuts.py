@@ -26,7 +26,17 @@ from ....model.steps import ANY_MAC, Step
 from . import syscall
 from .assembler import Assembler
 from .ingress import Ingress, try_out
-from .programs import LOCAL, REMOTE, SENT, build_receive, build_send, name_of, pack_mac, pack_remote
+from .programs import (
+    LOCAL,
+    REMOTE,
+    SENT,
+    VXLAN_PORT,
+    build_receive,
+    build_send,
+    name_of,
+    pack_mac,
+    pack_remote,
+)
 from .syscall import MapKind
 
 _SEND, _RECEIVE = "ck_send_", "ck_recv_"
@@ -242,8 +252,9 @@ class Shortcuts:
             self._write(found, mac, end)
 
     def _write(self, found: _Shortcut, mac: str, end: str) -> None:
-        # A full map, or one that the kernel has no memory for: the plain path is there. So it is for IPv6.
-        if ":" in end or ":" in found.vxlan.local:
+        # A full map, or one that the kernel has no memory for: the plain path is there. So it is for what
+        # the program does not write.
+        if ":" in end or ":" in found.vxlan.local or found.vxlan.port != VXLAN_PORT:
             return
         peer = IPv4Address(end).packed
         with suppress(OSError):

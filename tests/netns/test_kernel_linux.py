@@ -374,6 +374,44 @@ def test_many_tasks_at_once(world: World) -> None:
     assert "eth0" not in links
 
 
+def test_whoever_is_cancelled_goes_on_when_nothing_is_under_way(world: World) -> None:
+    """What is taken back then stays away; else a thread makes it again behind one's back."""
+
+    async def cancel() -> tuple[int, int]:
+        bridges = [CreateBridge(f"br{number}", f"carrick:{number}", 1500) for number in range(80)]
+        making = asyncio.create_task(world.kernel.apply(bridges))
+        # Each look takes its time; the first that sees some of them is in the middle.
+        for _ in range(1000):
+            if len((await world.kernel.read()).links) > 5:
+                break
+        making.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+        at_once = len((await world.kernel.read()).links)
+        await asyncio.sleep(0.2)
+        return at_once, len((await world.kernel.read()).links)
+
+    at_once, later = world.run(cancel())
+    assert at_once == later
+
+
+def test_what_waits_for_a_thread_is_not_begun_once_cancelled(world: World) -> None:
+    async def cancel() -> int:
+        busy = [
+            asyncio.create_task(
+                world.kernel.apply([CreateBridge(f"b{n}-{m}", "carrick:b", 1500) for m in range(10)])
+            )
+            for n in range(8)
+        ]
+        late = asyncio.create_task(world.kernel.apply([CreateBridge("late", "carrick:late", 1500)]))
+        await asyncio.sleep(0)
+        late.cancel()
+        await asyncio.gather(*busy, late, return_exceptions=True)
+        return sum(link.name == "late" for link in (await world.kernel.read()).links.values())
+
+    assert world.run(cancel()) == 0
+
+
 @pytest.mark.skipif(shutil.which("conntrack") is None, reason="needs conntrack (apt: conntrack)")
 def test_forgetting_flows_that_are_not_there(world: World) -> None:
     world.apply(ForgetFlows("udp", 53), ForgetFlows("tcp", 80, 6))

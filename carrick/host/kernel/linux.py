@@ -148,8 +148,22 @@ class LinuxKernel:
     # In a worker thread ----------------------------------------------------------------------
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, function, *arguments)
+        """Return what `function` returns in a thread. Whoever is cancelled goes on when the thread is done.
+
+        Nobody can stop it, and who takes back what it has made must not do so while it is still making it.
+        """
+        running = self._threads.submit(function, *arguments)
+        work = asyncio.wrap_future(running)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not running.cancel() and not work.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            if work.done() and not work.cancelled():
+                # Seen: nobody waits for it any more.
+                work.exception()
+            raise
 
     def _rtnl(self) -> Rtnl:
         """Return this thread's socket in the daemon's own namespace."""

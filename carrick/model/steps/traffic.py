@@ -1,0 +1,113 @@
+"""What else decides how packets go: rates, shortcuts, announcements, sysctls, nftables, known flows."""
+
+from dataclasses import dataclass
+
+from .namespaces import inside
+
+
+@dataclass(frozen=True, slots=True)
+class SetRate:
+    """Let no more than `rate` bits per second leave a link, but for bursts of `burst` bits (a token bucket).
+
+    `burst` 0 is as much as the kernel needs to reach the rate.
+    """
+
+    link: str
+    rate: int
+    burst: int = 0
+    netns: str = ""
+
+    def describe(self) -> str:
+        burst = f" burst {self.burst // 8}b" if self.burst else ""
+        limit = f"rate {self.rate}bit{burst} latency 25ms"
+        return f"{inside(self.netns)}tc qdisc replace dev {self.link} root tbf {limit}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetShortcut:
+    """Have what goes by a VXLAN device, one of a bridge's ports, pass that bridge by: see `host.kernel.bpf`.
+
+    What its FDB says is copied to where the kernel looks first, and is kept in step with it from then on. A
+    kernel that refuses is told of in the log, and everything goes the plain way.
+    """
+
+    tunnel: str
+
+    def describe(self) -> str:
+        return f"bpftool net attach tcx_ingress name carrick-receive dev {self.tunnel}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddShortcut:
+    """Let a container's link, by its end on the host, take part in the shortcut of `tunnel`, if there is one.
+
+    `mac` is the container's end's.
+    """
+
+    tunnel: str
+    port: str
+    mac: str
+
+    def describe(self) -> str:
+        return f"bpftool net attach tcx_ingress name carrick-send dev {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveShortcut:
+    """Have all that goes by a VXLAN device go the plain way."""
+
+    tunnel: str
+
+    def describe(self) -> str:
+        return f"bpftool net detach tcx_ingress dev {self.tunnel}"
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the neighbours once more where addresses are: by ARP, or by a neighbour advertisement."""
+
+    link: str
+    mac: str
+    addresses: tuple[str, ...]
+    netns: str = ""
+
+    def describe(self) -> str:
+        return f"{inside(self.netns)}arping -U -c 1 -I {self.link} {' '.join(self.addresses)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """Write one sysctl. `key` is dotted, with `/` inside an interface name that contains dots."""
+
+    key: str
+    value: str
+    netns: str = ""
+    optional: bool = False
+
+    def describe(self) -> str:
+        return f"{inside(self.netns)}sysctl -w {self.key}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Nft:
+    """One nftables transaction: all of `commands` or none."""
+
+    commands: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "nft -f - <<< '" + "; ".join(self.commands) + "'"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetFlows:
+    """Delete conntrack entries, so that flows made before a change follow it (UDP lives on).
+
+    Matches `protocol` and the original destination port, in IP `version` 4 or 6.
+    """
+
+    protocol: str
+    port: int
+    version: int = 4
+
+    def describe(self) -> str:
+        return f"conntrack -D -f ipv{self.version} -p {self.protocol} --orig-port-dst {self.port}"

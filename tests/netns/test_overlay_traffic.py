@@ -5,16 +5,26 @@ Three hosts stand on a switch. What they are told comes from the planners of `do
 
 import os
 import socket
-import struct
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from switch import Capture, Lab, address_of, build_bridge, echo, join, lab_of_three, ping, talk
+from hosts import Capture
+from switch import (
+    MOVING_ADDRESS,
+    MOVING_MAC,
+    Lab,
+    address_of,
+    build_bridge,
+    join,
+    kinds_inside,
+    lab_of_three,
+    settle_moving,
+    stream_while_moving,
+)
+from traffic import echo, ping, talk
 
 from carrick.domains.overlay.fdb import plan_fdb
 from carrick.domains.overlay.mtu import overhead
@@ -27,7 +37,6 @@ from carrick.model.steps import (
     AddRoute,
     CreateVxlan,
     SetFdb,
-    SetLink,
     SetSysctl,
 )
 
@@ -51,7 +60,7 @@ def test_containers_meet_and_nobody_asks_across(lab: Lab, version: int, answers:
     with Capture(lab.fabric) as capture:
         for inner in (4, 6):
             talk(one, three, address_of(one, inner), address_of(three, inner))
-        seen = capture.take()
+        seen = kinds_inside(capture.take())
     assert seen.count("ip") > 20
     assert not {"arp", "nd"} & set(seen)
 
@@ -63,7 +72,7 @@ def test_without_neighbours_they_ask_everybody(lab: Lab) -> None:
     with Capture(lab.fabric) as capture:
         for inner in (4, 6):
             talk(one, two, address_of(one, inner), address_of(two, inner))
-        assert {"arp", "nd", "ip"} <= set(capture.take())
+        assert {"arp", "nd", "ip"} <= set(kinds_inside(capture.take()))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -101,53 +110,13 @@ def test_a_mac_moves_to_another_host_without_loss(lab: Lab) -> None:
     """The container is on both hosts; each datagram arrives at one of them, whichever the row says."""
     one, two, three = lab.hosts
     join(lab.hosts, 4, "proxy")
-    mac, address = "02:00:00:00:01:99", "10.1.0.99"
-    for host in (two, three):
-        host.world.apply(
-            SetLink("eth0", host.container, up=False),
-            SetLink("eth0", host.container, mac=mac, up=True),
-            AddAddress("eth0", f"{address}/24", host.container),
-        )
-    one.world.apply(SetFdb("vx0", mac, two.vtep(4), bridge=True), AddNeighbour("vx0", address, mac))
-    stop, sent = threading.Event(), 0
-    with ExitStack() as stack:
-        receivers = [
-            stack.enter_context(host.socket(4, socket.SOCK_DGRAM, address, 7002)) for host in (two, three)
-        ]
-        for receiver in receivers:
-            receiver.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
-        sender = stack.enter_context(one.socket(4, socket.SOCK_DGRAM, "10.1.0.1", 0))
-
-        def stream() -> None:
-            nonlocal sent
-            while not stop.is_set():
-                sender.sendto(struct.pack("!L", sent), (address, 7002))
-                sent += 1
-                # No faster than a busy machine takes it: only the moves are on trial.
-                time.sleep(0.0002)
-
-        sending = threading.Thread(target=stream)
-        sending.start()
-        try:
-            for place in [three, two] * 10:
-                one.world.apply(SetFdb("vx0", mac, place.vtep(4), bridge=True))
-                time.sleep(0.01)
-        finally:
-            stop.set()
-            sending.join()
-        got = [sorted(_drain(receiver)) for receiver in receivers]
-    assert all(got)
-    assert sorted(got[0] + got[1]) == list(range(sent))
-
-
-def _drain(receiver: socket.socket) -> list[int]:
-    receiver.settimeout(0.5)
-    found = []
-    try:
-        while True:
-            found.append(struct.unpack("!L", receiver.recv(4))[0])
-    except TimeoutError:
-        return found
+    settle_moving((two, three))
+    one.world.apply(
+        SetFdb("vx0", MOVING_MAC, two.vtep(4), bridge=True), AddNeighbour("vx0", MOVING_ADDRESS, MOVING_MAC)
+    )
+    stream = stream_while_moving(one, (two, three))
+    assert all(stream.got)
+    assert stream.arrived == list(range(stream.sent))
 
 
 # A block for each host ----------------------------------------------------------------------

@@ -11,16 +11,16 @@ import secrets
 import shutil
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
+from hosts import FAMILY, WAIT_S, Capture, HostOnSwitch, make_switch
+from traffic import Stream, checksum, echo, exchange, ping
 
 from carrick.domains.firewall import Firewall, Publication, render_all
 from carrick.domains.sandboxes.routes import plan_default_routes
@@ -29,22 +29,16 @@ from carrick.drivers import overlay
 from carrick.drivers.contract import ClusterView, Driver, HostView, LinkRows, Spanning
 from carrick.drivers.overlay import VNI, OverlayDriver
 from carrick.drivers.routed import MODE, POINT_MODE, RoutedDriver
-from carrick.host.kernel import LinuxKernel
-from carrick.host.kernel.netns import delete_netns, entered
 from carrick.host.wireguard import Wireguard
 from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from carrick.model.errors import NotFound
 from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
 from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox, Scope
-from carrick.model.steps import CreateNetns, Nft, Plan, SetSysctl
-from carrick.testing.kernel_suite import World
+from carrick.model.steps import Nft, Plan, SetSysctl
 from carrick.testing.namespaces import Namespace, Namespaces, namespaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 
-T = TypeVar("T")
-WAIT_S = 20.0
-FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 BLOCKS = {4: "10.77.{}.64/26", 6: "fd77::{}:0/112"}
 CONTAINER = {4: "10.77.{}.70", 6: "fd77::{}:5"}
 NAME = "net"
@@ -68,19 +62,36 @@ def _network(driver: str = "routed", *, internal: bool = False, **options: str) 
     )
 
 
-@dataclass
-class Host:
-    """A host by number, its parts, and one container."""
+class Host(HostOnSwitch):
+    """A host of the lab: its parts, and its container's endpoint."""
 
-    number: int
-    namespace: Namespace
-    world: World
-    record: NodeRecord
-    wireguard: Wireguard
-    container: str
-    endpoint: Endpoint | None = None
-    cluster: ClusterView | None = None
-    blocks: tuple[str, ...] = field(default_factory=tuple)
+    def __init__(self, spaces: Namespaces, segment: Namespace, number: int, directory: Path) -> None:
+        super().__init__(spaces, segment, number, directory)
+        four, six = ("198.51.100", "2001:db8:b") if number == 3 else ("192.0.2", "2001:db8:a")
+        self.namespace.sysctl("net.ipv4.ip_forward", "1")
+        self.namespace.sysctl("net.ipv6.conf.all.forwarding", "1")
+        self.namespace.ip(f"address add {four}.{number}/24 dev up0")
+        self.namespace.ip(f"address add {six}::{number}/64 dev up0")
+        self.namespace.ip(f"route add default via {four}.254")
+        self.namespace.ip(f"-6 route add default via {six}::fe")
+        self.world.apply(SetSysctl("net.ipv6.conf.default.accept_dad", "0", self.container))
+        table = f"ck{secrets.token_hex(3)}"
+        self.wireguard = Wireguard(
+            name=device_name(table),
+            alias=f"{table}:wireguard",
+            directory=directory / f"state{number}",
+            log=directory / f"wireguard{number}.log",
+            kernel=self.world.kernel,
+        )
+        spaces.defer(lambda: self.world.run(self.wireguard.remove()))
+        self.record = NodeRecord(
+            NodeId(f"node{number:022}"),
+            f"host{number}",
+            1,
+            (Underlay(f"{four}.{number}", f"{four}.0/24"), Underlay(f"{six}::{number}", f"{six}::/64")),
+        )
+        self.endpoint: Endpoint | None = None
+        self.cluster: ClusterView | None = None
 
     @property
     def table(self) -> str:
@@ -89,6 +100,10 @@ class Host:
     def address(self, version: int) -> str:
         return CONTAINER[version].format(self.number)
 
+    @property
+    def overlay_mac(self) -> str:
+        return f"02:00:00:00:07:{self.number:02x}"
+
     def view(self, links: Iterable[str] = ()) -> HostView:
         rows = {}
         for link in links:
@@ -96,13 +111,6 @@ class Host:
                 rows[link] = LinkRows(self.world.fdb(link), self.world.neighbours(link))
         device = self.world.run(self.wireguard.view())
         return HostView(self.world.read(), self.table, 1500, self.cluster, rows, device)
-
-    def inside(self, function: Callable[[], T]) -> T:
-        def visit() -> T:
-            with entered(self.container):
-                return function()
-
-        return self.namespace.call(visit)
 
     def converge(self, driver: Driver, network: Network) -> Plan:
         """Apply the network's plan; then there is nothing to plan."""
@@ -114,14 +122,16 @@ class Host:
         assert not again.steps, again.steps
         return plan
 
-    def attach(self, driver: Driver, network: Network, addresses: dict[int, str]) -> None:
+    def attach(self, driver: Driver, network: Network, *, mac: str = "") -> None:
+        """Apply the plan of the container's endpoint; then there is nothing to plan."""
         endpoint = Endpoint(
             EndpointId(f"{self.number:064x}"),
             network.id,
             network.name,
             0,
-            ipv4=f"{addresses[4]}/16",
-            ipv6=f"{addresses[6]}/96",
+            settings=EndpointSettings(mac_address=mac),
+            ipv4=f"{self.address(4)}/16",
+            ipv6=f"{self.address(6)}/96",
         )
         self.endpoint = driver.complete_endpoint(network, endpoint)
         sandbox = Sandbox(SandboxId("s"), ContainerId("c"), self.container, True, (self.endpoint,))
@@ -171,7 +181,7 @@ class Lab:
             driver.check(network, (), host.view())
             host.converge(driver, network)
             host.firewall(driver, network)
-            host.attach(driver, network, {4: host.address(4), 6: host.address(6)})
+            host.attach(driver, network)
             host.converge(driver, network)
         return driver
 
@@ -192,9 +202,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         router.sysctl("net.ipv6.conf.default.accept_dad", "0")
         segments = {}
         for name, four, six in (("a", "192.0.2", "2001:db8:a"), ("b", "198.51.100", "2001:db8:b")):
-            segment = segments[name] = spaces.new()
-            segment.ip("link add sw0 type bridge mcast_snooping 0")
-            segment.ip("link set sw0 up")
+            segment = segments[name] = make_switch(spaces)
             spaces.wire(router, f"to-{name}", segment, "router")
             segment.ip("link set router master sw0")
             router.ip(f"address add {four}.254/24 dev to-{name}")
@@ -203,164 +211,16 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
             spaces,
             router,
             segments,
-            [_host(spaces, segments["b" if n == 3 else "a"], n, tmp_path) for n in (1, 2, 3)],
+            [Host(spaces, segments["b" if n == 3 else "a"], n, tmp_path) for n in (1, 2, 3)],
         )
-
-
-def _host(spaces: Namespaces, segment: Namespace, number: int, directory: Path) -> Host:
-    four, six = ("198.51.100", "2001:db8:b") if number == 3 else ("192.0.2", "2001:db8:a")
-    namespace = spaces.new()
-    # Addresses are there at once: none is tried for being taken.
-    namespace.sysctl("net.ipv6.conf.default.accept_dad", "0")
-    namespace.sysctl("net.ipv4.ip_forward", "1")
-    namespace.sysctl("net.ipv6.conf.all.forwarding", "1")
-    spaces.wire(namespace, "up0", segment, f"port{number}")
-    segment.ip(f"link set port{number} master sw0")
-    namespace.ip(f"address add {four}.{number}/24 dev up0")
-    namespace.ip(f"address add {six}::{number}/64 dev up0")
-    namespace.ip(f"route add default via {four}.254")
-    namespace.ip(f"-6 route add default via {six}::fe")
-    inhabitant = spaces.inhabit(namespace)
-    kernel = inhabitant.call(LinuxKernel)
-    spaces.defer(kernel.close)
-    container = directory / f"container{number}"
-    spaces.defer(delete_netns, container)
-    world = World(kernel, inhabitant.run, lambda name: str(directory / name))
-    table = f"ck{secrets.token_hex(3)}"
-    wireguard = Wireguard(
-        name=device_name(table),
-        alias=f"{table}:wireguard",
-        directory=directory / f"state{number}",
-        log=directory / f"wireguard{number}.log",
-        kernel=kernel,
-    )
-    spaces.defer(lambda: world.run(wireguard.remove()))
-    record = NodeRecord(
-        NodeId(f"node{number:022}"),
-        f"host{number}",
-        1,
-        (Underlay(f"{four}.{number}", f"{four}.0/24"), Underlay(f"{six}::{number}", f"{six}::/64")),
-    )
-    world.apply(
-        CreateNetns(str(container)), SetSysctl("net.ipv6.conf.default.accept_dad", "0", str(container))
-    )
-    return Host(number, namespace, world, record, wireguard, str(container))
 
 
 # Traffic ------------------------------------------------------------------------------------
 
 
-def _ping(
-    host: Host, address: str, *, packet: int = 100, whole: bool = False, wait_s: float = WAIT_S
-) -> None:
-    host.inside(lambda: _echo(address, packet, whole=whole, wait_s=wait_s))
-
-
-def _echo(address: str, packet: int = 100, *, whole: bool = False, wait_s: float = WAIT_S) -> None:
-    version = ip_address(address).version
-    protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
-    level, receive_errors, discover = (
-        (socket.IPPROTO_IP, 11, 10) if version == 4 else (socket.IPPROTO_IPV6, 25, 23)
-    )
-    request, reply, headers = (8, 0, 28) if version == 4 else (128, 129, 48)
-    payload = os.urandom(packet - headers)
-    with socket.socket(FAMILY[version], socket.SOCK_RAW, protocol) as raw:
-        raw.settimeout(wait_s)
-        raw.setsockopt(level, receive_errors, 1)
-        raw.setsockopt(level, discover, 2 if whole else 0)
-        raw.connect((address, 0))
-        header = struct.pack("!BBHHH", request, 0, 0, 7, 1)
-        if version == 4:
-            header = struct.pack("!BBHHH", request, 0, _checksum(header + payload), 7, 1)
-        raw.send(header + payload)
-        end = time.monotonic() + wait_s
-        while time.monotonic() < end:
-            answer = raw.recv(1 << 16)
-            answer = answer[20:] if version == 4 else answer
-            if answer[0] == reply and answer[8:] == payload:
-                return
-    raise TimeoutError(address)
-
-
-def _checksum(data: bytes) -> int:
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def _socket(host: Host, version: int, kind: int, address: str, port: int) -> socket.socket:
-    def make() -> socket.socket:
-        made = socket.socket(FAMILY[version], kind)
-        made.settimeout(WAIT_S)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        return made
-
-    return host.inside(make)
-
-
-def _talk(one: Host, other: Host, version: int, size: int = 1 << 20) -> str:
-    """Send so much by TCP both ways, in 64 KiB writes; return the address that the client was seen with."""
-    data = os.urandom(size)
-    seen: list[str] = []
-    with _socket(other, version, socket.SOCK_STREAM, other.address(version), 7000) as listener:
-        listener.listen()
-
-        def serve() -> None:
-            accepted, peer = listener.accept()
-            seen.append(peer[0])
-            with accepted:
-                accepted.settimeout(WAIT_S)
-                accepted.sendall(_receive(accepted, len(data)))
-
-        server = threading.Thread(target=serve)
-        server.start()
-        with _socket(one, version, socket.SOCK_STREAM, one.address(version), 0) as client:
-            client.connect((other.address(version), 7000))
-            sender = threading.Thread(target=client.sendall, args=(data,))
-            sender.start()
-            assert _receive(client, len(data)) == data
-            sender.join(WAIT_S)
-        server.join(WAIT_S)
-    return seen[0]
-
-
-def _receive(source: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length and (part := source.recv(1 << 16)):
-        data += part
-    return bytes(data)
-
-
-class Capture:
-    """Every frame that crosses a segment's switch."""
-
-    def __init__(self, segment: Namespace) -> None:
-        def listen() -> socket.socket:
-            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-            raw.bind(("sw0", 0x0003))
-            raw.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
-            raw.setblocking(False)
-            return raw
-
-        segment.ip("link set sw0 promisc on")
-        self._raw = segment.call(listen)
-
-    def __enter__(self) -> "Capture":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._raw.close()
-
-    def take(self) -> list[bytes]:
-        found = []
-        while True:
-            try:
-                found.append(self._raw.recv(1 << 17))
-            except BlockingIOError:
-                return found
+def _talk(one: Host, other: Host, version: int) -> str:
+    """Exchange a mebibyte; return the address that `one` was seen with."""
+    return exchange(one, other, one.address(version), other.address(version))
 
 
 BACKENDS = [
@@ -386,19 +246,19 @@ def test_containers_meet_whatever_the_transport(
     mtu = 1500 - OVERHEAD[backend] - (20 if outer == 6 else 0)
     for version in (4, 6):
         for here, there in ((one, two), (one, three), (three, two)):
-            _ping(here, there.address(version))
+            ping(here, there.address(version))
             # Its own address, not that of a host.
             assert _talk(here, there, version) == here.address(version)
-            _ping(here, there.address(version), packet=mtu, whole=True)
+            ping(here, there.address(version), packet=mtu, whole=True)
             with pytest.raises(OSError, match="Message too long"):
-                _ping(here, there.address(version), packet=mtu + 2, whole=True)
-            _ping(here, there.address(version), packet=20000)
+                ping(here, there.address(version), packet=mtu + 2, whole=True)
+            ping(here, there.address(version), packet=20000)
         # The hosts themselves, and one's neighbour on the same bridge's other side.
-        one.namespace.call(_echo, three.address(version))
-        one.namespace.call(_echo, one.address(version))
+        one.namespace.call(echo, three.address(version))
+        one.namespace.call(echo, one.address(version))
     # Nobody has it: who asks is told, or gets no answer; it does not go round.
     with pytest.raises(OSError, match=r"No route|timed out|unreachable"):
-        _ping(one, "10.77.200.9", wait_s=2)
+        ping(one, "10.77.200.9", wait_s=2)
 
 
 @pytest.mark.parametrize("mode", ["gateway", "point"])
@@ -409,10 +269,10 @@ def test_direct_within_a_segment(lab: Lab, mode: str) -> None:
     one, two, three = lab.hosts
     for version in (4, 6):
         assert _talk(one, two, version) == one.address(version)
-        _ping(one, two.address(version), packet=1500, whole=True)
+        ping(one, two.address(version), packet=1500, whole=True)
         # There is no plain route across a router that knows none of this.
         with pytest.raises(OSError, match=r"No route|timed out|unreachable"):
-            _ping(one, three.address(version), wait_s=2)
+            ping(one, three.address(version), wait_s=2)
     ways = {way.node.name: way for way in driver.ways(network, one.view())}
     assert ways["host2"].transport == "direct"
     assert "another segment" in ways["host3"].why
@@ -423,7 +283,7 @@ def test_cross_subnet_is_plain_within_the_segment_and_vxlan_across(lab: Lab) -> 
     one, two, three = lab.hosts
     for other, encapsulated in ((two, False), (three, True)):
         with Capture(lab.segments["a"]) as capture:
-            _ping(one, other.address(4))
+            ping(one, other.address(4))
             frames = [frame for frame in capture.take() if struct.unpack_from("!H", frame, 12)[0] == 0x0800]
         ports = [struct.unpack_from("!H", frame, 36)[0] for frame in frames if frame[23] == 17]
         inner = [frame for frame in frames if frame[23] == 1]
@@ -444,7 +304,7 @@ def test_what_leaves_for_elsewhere_is_masqueraded_and_nothing_else(lab: Lab) -> 
         made.settimeout(WAIT_S)
         return made
 
-    with lab.router.call(listen) as listener, _socket(one, 4, socket.SOCK_STREAM, "0.0.0.0", 0) as client:
+    with lab.router.call(listen) as listener, one.socket(4, socket.SOCK_STREAM, "0.0.0.0", 0) as client:
         client.connect(("203.0.113.1", 80))
         accepted, peer = listener.accept()
         accepted.close()
@@ -457,7 +317,7 @@ def test_an_internal_network_reaches_its_other_hosts_and_nothing_else(lab: Lab) 
     for version in (4, 6):
         assert _talk(one, three, version) == one.address(version)
     with pytest.raises(OSError, match=r"unreachable|timed out"):
-        _ping(one, "192.0.2.254", wait_s=1)
+        ping(one, "192.0.2.254", wait_s=1)
 
 
 @pytest.mark.parametrize("mode", ["gateway", "point"])
@@ -476,7 +336,7 @@ def test_a_published_port_is_reached_from_everywhere(lab: Lab, mode: str) -> Non
                 client.settimeout(WAIT_S)
                 client.connect((host, 8080))
 
-        with _socket(one, version, socket.SOCK_STREAM, one.address(version), 7005) as listener:
+        with one.socket(version, socket.SOCK_STREAM, one.address(version), 7005) as listener:
             listener.listen()
             lab.router.call(connect)
             for other in (two, three):
@@ -494,12 +354,12 @@ def test_nobody_else_gets_in(lab: Lab) -> None:
     lab.router.ip("route add 10.77.0.0/16 via 192.0.2.1")
     for target in (one, three):
         with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
-            lab.router.call(lambda target=target: _echo(target.address(4), wait_s=1))
+            lab.router.call(lambda target=target: echo(target.address(4), wait_s=1))
     lab.router.ip("address add 10.77.2.71/32 dev lo")
     lab.router.ip("route replace 10.77.1.64/26 via 192.0.2.1 src 10.77.2.71")
     with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
-        lab.router.call(lambda: _echo(one.address(4), wait_s=1))
-    _ping(one, two.address(4))
+        lab.router.call(lambda: echo(one.address(4), wait_s=1))
+    ping(one, two.address(4))
 
 
 def test_removal_leaves_nothing(lab: Lab) -> None:
@@ -526,7 +386,7 @@ def _plaintext(frames: Iterable[bytes], marker: bytes) -> list[bytes]:
 
 
 def _shout(host: Host, version: int, address: str, marker: bytes, times: int = 20) -> None:
-    with _socket(host, version, socket.SOCK_DGRAM, host.address(version), 0) as sender:
+    with host.socket(version, socket.SOCK_DGRAM, host.address(version), 0) as sender:
         for _ in range(times):
             with suppress(OSError):
                 sender.sendto(marker, (address, 7003))
@@ -565,7 +425,7 @@ def test_wireguard_sends_nothing_in_the_clear(lab: Lab) -> None:
         _shout(one, 4, two.address(4), marker)
         assert _plaintext(capture.take(), marker)
     # What arrives in the clear is not taken, though it says to be of the network.
-    with _socket(two, 4, socket.SOCK_DGRAM, two.address(4), 7003) as receiver:
+    with two.socket(4, socket.SOCK_DGRAM, two.address(4), 7003) as receiver:
         receiver.settimeout(0.5)
         _shout(one, 4, two.address(4), marker)
         with pytest.raises(TimeoutError):
@@ -587,51 +447,8 @@ def test_wireguard_sends_nothing_in_the_clear(lab: Lab) -> None:
     assert not _plaintext(frames, marker)
 
 
-@dataclass
-class Stream:
-    """Numbered datagrams from one container to another, one each millisecond."""
-
-    one: Host
-    other: Host
-    sent: int = 0
-    got: set[int] = field(default_factory=set)
-
-    def __enter__(self) -> "Stream":
-        self._stop = threading.Event()
-        self._receiver = _socket(self.other, 4, socket.SOCK_DGRAM, self.other.address(4), 7004)
-        self._receiver.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
-        self._receiver.settimeout(1)
-        self._sender = _socket(self.one, 4, socket.SOCK_DGRAM, self.one.address(4), 0)
-        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._read)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def _send(self) -> None:
-        while not self._stop.is_set():
-            with suppress(OSError):
-                self._sender.sendto(struct.pack("!L", self.sent), (self.other.address(4), 7004))
-            self.sent += 1
-            time.sleep(0.001)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                self.got.add(struct.unpack("!L", self._receiver.recv(4))[0])
-            except TimeoutError:
-                if self._stop.is_set():
-                    return
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._sender.close()
-        self._receiver.close()
-
-    @property
-    def lost(self) -> list[int]:
-        return sorted(set(range(self.sent)) - self.got)
+def _stream(one: Host, other: Host) -> Stream:
+    return Stream(one, (other,), one.address(4), other.address(4))
 
 
 @has_wireguard
@@ -639,9 +456,9 @@ def test_a_key_is_rotated_without_loss(lab: Lab) -> None:
     network = _network(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
-    _ping(one, two.address(4))
-    _ping(two, one.address(4))
-    with Stream(one, two) as there, Stream(two, one) as back:
+    ping(one, two.address(4))
+    ping(two, one.address(4))
+    with _stream(one, two) as there, _stream(two, one) as back:
         for host in (one, two, one):
             before = host.record.wireguard_key
             host.record = replace(host.record, wireguard_key=host.wireguard.rotate())
@@ -651,7 +468,7 @@ def test_a_key_is_rotated_without_loss(lab: Lab) -> None:
             for other in sorted(lab.hosts, key=lambda item, host=host: item is not host):
                 other.converge(driver, network)
             time.sleep(0.3)
-            _ping(one, two.address(4))
+            ping(one, two.address(4))
     assert there.sent > 500
     assert not there.lost, (len(there.lost), there.sent)
     assert not back.lost, (len(back.lost), back.sent)
@@ -663,8 +480,8 @@ def test_a_key_is_rotated_without_loss_where_only_one_side_sends(lab: Lab) -> No
     network = _network(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
-    _ping(one, two.address(4))
-    with Stream(one, two) as there:
+    ping(one, two.address(4))
+    with _stream(one, two) as there:
         time.sleep(0.2)
         one.record = replace(one.record, wireguard_key=one.wireguard.rotate())
         lab.tell(network)
@@ -679,7 +496,7 @@ def test_wireguard_go_dies_and_comes_back(lab: Lab) -> None:
     network = _network(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
-    _ping(one, two.address(4))
+    ping(one, two.address(4))
     marker = os.urandom(24)
     routes = {route for route in one.world.read().routes if route.is_own}
     with Capture(lab.segments["a"]) as capture:
@@ -692,8 +509,8 @@ def test_wireguard_go_dies_and_comes_back(lab: Lab) -> None:
         assert view.wireguard.state is None
         one.world.run(one.wireguard.ensure())
         one.converge(driver, network)
-        _ping(one, two.address(4))
-        _ping(two, one.address(4))
+        ping(one, two.address(4))
+        ping(two, one.address(4))
         assert not _plaintext(capture.take(), marker)
 
 
@@ -732,7 +549,7 @@ def _overlay(lab: Lab, network: Network) -> OverlayDriver:
             host.record.id,
             ContainerId("c"),
             "c",
-            f"02:00:00:00:07:{host.number:02x}",
+            host.overlay_mac,
             host.address(4),
             host.address(6),
         )
@@ -758,19 +575,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
         driver.check(network, (), host.view())
         host.converge(driver, network)
         host.firewall(driver, network)
-        endpoint = Endpoint(
-            EndpointId(f"{host.number:064x}"),
-            network.id,
-            network.name,
-            0,
-            settings=EndpointSettings(mac_address=f"02:00:00:00:07:{host.number:02x}"),
-            ipv4=f"{host.address(4)}/16",
-            ipv6=f"{host.address(6)}/96",
-        )
-        endpoint = driver.complete_endpoint(network, endpoint)
-        sandbox = Sandbox(SandboxId("s"), ContainerId("c"), host.container, True, (endpoint,))
-        inside = host.world.read(host.container)
-        host.world.apply(*driver.plan_endpoint(network, endpoint, sandbox, host.view(), inside).steps)
+        host.attach(driver, network, mac=host.overlay_mac)
     marker = os.urandom(24)
     with Capture(lab.segments["a"]) as capture:
         for version in (4, 6):
@@ -779,7 +584,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
                 _shout(one, version, other.address(version), marker)
         mtu = one.world.link(overlay.device_name(network)).mtu
         assert mtu == 1500 - 60 - 70
-        _ping(one, three.address(4), packet=mtu, whole=True)
+        ping(one, three.address(4), packet=mtu, whole=True)
         frames = capture.take()
         assert not _plaintext(frames, marker)
         assert len(frames) > 100
@@ -789,7 +594,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
     # A forged one, in the clear, with the right VNI.
     frame = bytes.fromhex("0200000007020200000007010800") + _datagram(one, two, marker)
     vxlan = struct.pack("!BxxxL", 8, 5002 << 8) + frame
-    with _socket(two, 4, socket.SOCK_DGRAM, two.address(4), 7003) as receiver:
+    with two.socket(4, socket.SOCK_DGRAM, two.address(4), 7003) as receiver:
         receiver.settimeout(0.5)
 
         def forge() -> None:
@@ -808,4 +613,4 @@ def _datagram(one: Host, other: Host, payload: bytes) -> bytes:
     udp = struct.pack("!HHHH", 7003, 7003, 8 + len(payload), 0) + payload
     source, target = ip_address(one.address(4)).packed, ip_address(other.address(4)).packed
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + source + target
-    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + udp
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + udp

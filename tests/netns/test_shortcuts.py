@@ -7,14 +7,26 @@ import random
 import socket
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
-from switch import Capture, Host, Lab, address_of, checksum, join, lab_of_three, ping, talk
+from hosts import Capture, frame_socket
+from switch import (
+    MOVING_ADDRESS,
+    MOVING_MAC,
+    Host,
+    Lab,
+    address_of,
+    join,
+    lab_of_three,
+    settle_moving,
+    stream_while_moving,
+    unwrapped,
+)
+from traffic import checksum, ping, talk
 
 from carrick.domains.firewall.bridged import BRIDGE_SYSCTLS
 from carrick.host.kernel import LinuxKernel
@@ -40,8 +52,6 @@ from carrick.model.steps import (
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 
-MOVING = "02:00:00:00:01:99"
-
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
@@ -65,9 +75,14 @@ def states(host: Host) -> dict[str, ShortcutState]:
     return {link.name: link.shortcut for link in host.world.read().links.values() if link.shortcut}
 
 
+def sent_by(host: Host, link: str) -> dict[str, int]:
+    """The counters of what a link sends: `packets`, `errors`, `carrier_errors` …"""
+    (shown,) = json.loads(host.namespace.run("ip", "-j", "-s", "link", "show", link))
+    return dict(shown["stats64"]["tx"])
+
+
 def sent_by_device(host: Host) -> int:
-    (link,) = json.loads(host.namespace.run("ip", "-j", "-s", "link", "show", "vx0"))
-    return int(link["stats64"]["tx"]["packets"])
+    return sent_by(host, "vx0")["packets"]
 
 
 def sent_past_it(host: Host, peer: Host) -> int:
@@ -80,6 +95,10 @@ def programs(host: Host, link: str) -> list[Filter]:
             return ingress.filters(socket.if_nametoindex(link))
 
     return host.namespace.call(look)
+
+
+def frames_of(host: Host) -> socket.socket:
+    return host.inside(lambda: frame_socket("eth0"))
 
 
 # What arrives ---------------------------------------------------------------------------------
@@ -114,7 +133,7 @@ def test_the_outer_packet_is_as_the_kernel_writes_it(lab: Lab, inner: int, servi
                 for size in (0, 1, 700, 1000):
                     sender.sendto(bytes(size), (address_of(two, inner), 7101))
             time.sleep(0.1)
-            shown.append([item for item in capture.take_whole() if sends_to(item[1], 7101)])
+            shown.append([item for item in unwrapped(capture.take()) if sends_to(item[1], 7101)])
     plain, shortened = shown
     assert len(plain) == len(shortened) == 4
     for (outer, frame), (outer2, frame2) in zip(plain, shortened, strict=True):
@@ -151,7 +170,7 @@ def test_one_flow_keeps_its_source_port_and_others_have_others(lab: Lab) -> None
             for _ in range(3):
                 sender.sendto(b"x", (address_of(two, 4), 7101))
         time.sleep(0.1)
-        for outer, frame in capture.take_whole():
+        for outer, frame in unwrapped(capture.take()):
             if sends_to(frame, 7101):
                 ports.setdefault(struct.unpack_from("!H", frame, 34)[0], set()).add(
                     struct.unpack_from("!H", outer, 20)[0]
@@ -188,14 +207,13 @@ def test_without_a_route_the_plain_path_says_so(lab: Lab) -> None:
     shorten(one)
     ping(one, address_of(two, 4))
     one.namespace.ip(f"route add blackhole {two.vtep(4)}/32")
-    (before,) = json.loads(one.namespace.run("ip", "-j", "-s", "link", "show", "vx0"))
+    before = sent_by(one, "vx0")
     past = sent_past_it(one, two)
     with one.socket(4, socket.SOCK_DGRAM, address_of(one, 4), 0) as sender:
         sender.sendto(b"x", (address_of(two, 4), 7101))
-    (after,) = json.loads(one.namespace.run("ip", "-j", "-s", "link", "show", "vx0"))
-    tx_before, tx_after = before["stats64"]["tx"], after["stats64"]["tx"]
+    after = sent_by(one, "vx0")
     assert sent_past_it(one, two) == past
-    assert tx_after["carrier_errors"] + tx_after["errors"] > tx_before["carrier_errors"] + tx_before["errors"]
+    assert after["carrier_errors"] + after["errors"] > before["carrier_errors"] + before["errors"]
     one.namespace.ip(f"route delete blackhole {two.vtep(4)}/32")
     ping(one, address_of(two, 4))
 
@@ -204,16 +222,11 @@ def test_a_tagged_frame_keeps_its_tag(lab: Lab) -> None:
     one, two, _ = lab.hosts
     shorten(*lab.hosts)
 
-    def listen(host: Host) -> socket.socket:
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-        raw.bind(("eth0", 0x0003))
-        raw.settimeout(5)
-        raw.setsockopt(263, 8, 1)  # PACKET_AUXDATA: the tag comes beside the frame
-        return raw
-
     source, target = (bytes.fromhex(host.mac.replace(":", "")) for host in (one, two))
     payload = target + source + struct.pack("!HHH", 0x8100, 7, 0x0800) + b"E" + bytes(59)
-    with one.inside(lambda: listen(one)) as sending, two.inside(lambda: listen(two)) as receiving:
+    with frames_of(one) as sending, frames_of(two) as receiving:
+        receiving.settimeout(5)
+        receiving.setsockopt(263, 8, 1)  # PACKET_AUXDATA: the tag comes beside the frame
         sending.send(payload)
         while True:
             data, extra, _, _ = receiving.recvmsg(1 << 16, 256)
@@ -247,12 +260,6 @@ def test_whatever_a_container_sends_arrives_as_by_the_plain_path(lab: Lab) -> No
         body = begin + chance.randbytes(chance.choice([0, 1, 2, 7, 20, 40, 100, 1000, 1400]))
         frames.append(target + source + struct.pack("!H", kind) + body + struct.pack("!4sH", b"MARK", number))
 
-    def listen(host: Host) -> socket.socket:
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-        raw.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)
-        raw.bind(("eth0", 0x0003))
-        return raw
-
     def arrived(receiving: socket.socket) -> set[bytes]:
         receiving.settimeout(0.5)
         found = set()
@@ -267,7 +274,7 @@ def test_whatever_a_container_sends_arrives_as_by_the_plain_path(lab: Lab) -> No
     for short in (False, True):
         if short:
             shorten(*lab.hosts)
-        with one.inside(lambda: listen(one)) as sending, two.inside(lambda: listen(two)) as receiving:
+        with frames_of(one) as sending, frames_of(two) as receiving:
             for frame in frames:
                 sending.send(frame)
             for length in range(14, 20):
@@ -307,11 +314,10 @@ def test_two_containers_of_one_host(lab: Lab, tmp_path: Path) -> None:
         ping(one, "10.1.0.88")
         shorten(one)
         one.world.apply(AddShortcut("vx0", "ve1", mac))
-        (before,) = json.loads(one.namespace.run("ip", "-j", "-s", "link", "show", "ve1"))
+        before = sent_by(one, "ve1")["packets"]
         for _ in range(20):
             ping(one, "10.1.0.88")
-        (after,) = json.loads(one.namespace.run("ip", "-j", "-s", "link", "show", "ve1"))
-        assert after["stats64"]["tx"]["packets"] - before["stats64"]["tx"]["packets"] < 5
+        assert sent_by(one, "ve1")["packets"] - before < 5
     finally:
         one.world.remove(DeleteLink("ve1"), DeleteNetns(netns))
 
@@ -328,55 +334,18 @@ def test_host_and_container_meet_as_before(lab: Lab) -> None:
 
 def test_a_mac_moves_to_another_host_without_loss(lab: Lab) -> None:
     one, two, three = lab.hosts
-    address = "10.1.0.99"
-    for host in (two, three):
-        host.world.apply(
-            SetLink("eth0", host.container, up=False),
-            SetLink("eth0", host.container, mac=MOVING, up=True),
-            AddAddress("eth0", f"{address}/24", host.container),
-        )
-        host.world.apply(SetShortcut("vx0"), AddShortcut("vx0", "ve0", MOVING))
-    one.world.apply(SetFdb("vx0", MOVING, two.vtep(4), bridge=True), AddNeighbour("br0", address, MOVING))
+    homes = (two, three)
+    settle_moving(homes)
+    for host in homes:
+        host.world.apply(SetShortcut("vx0"), AddShortcut("vx0", "ve0", MOVING_MAC))
+    one.world.apply(
+        SetFdb("vx0", MOVING_MAC, two.vtep(4), bridge=True), AddNeighbour("br0", MOVING_ADDRESS, MOVING_MAC)
+    )
     shorten(one)
-    stop, sent = threading.Event(), 0
-    with ExitStack() as stack:
-        receivers = [
-            stack.enter_context(host.socket(4, socket.SOCK_DGRAM, address, 7002)) for host in (two, three)
-        ]
-        for receiver in receivers:
-            receiver.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
-        sender = stack.enter_context(one.socket(4, socket.SOCK_DGRAM, address_of(one, 4), 0))
-
-        def stream() -> None:
-            nonlocal sent
-            while not stop.is_set():
-                sender.sendto(struct.pack("!L", sent), (address, 7002))
-                sent += 1
-                time.sleep(0.0002)
-
-        sending = threading.Thread(target=stream)
-        sending.start()
-        try:
-            for place in [three, two] * 10:
-                one.world.apply(SetFdb("vx0", MOVING, place.vtep(4), bridge=True))
-                time.sleep(0.01)
-        finally:
-            stop.set()
-            sending.join()
-        got = [drain(receiver) for receiver in receivers]
-    assert all(got)
-    assert sorted(got[0] + got[1]) == list(range(sent))
+    stream = stream_while_moving(one, homes)
+    assert all(stream.got)
+    assert stream.arrived == list(range(stream.sent))
     assert sent_past_it(one, two) and sent_past_it(one, three)
-
-
-def drain(receiver: socket.socket) -> list[int]:
-    receiver.settimeout(0.5)
-    found = []
-    try:
-        while True:
-            found.append(struct.unpack("!L", receiver.recv(4))[0])
-    except TimeoutError:
-        return found
 
 
 def test_a_row_that_went_is_not_followed(lab: Lab) -> None:
@@ -412,7 +381,7 @@ def test_another_address_of_our_own(lab: Lab) -> None:
     two.world.apply(SetFdb("vx0", one.mac, "192.0.2.77", bridge=True))
     with Capture(lab.fabric) as capture:
         ping(one, address_of(two, 4))
-        outers = [outer for outer, frame in capture.take_whole() if frame[:6].hex(":") == two.mac]
+        outers = [outer for outer, frame in unwrapped(capture.take()) if frame[:6].hex(":") == two.mac]
     assert outers and all(outer[12:16] == socket.inet_aton("192.0.2.77") for outer in outers)
 
 
@@ -454,7 +423,7 @@ def test_the_next_process_takes_over(lab: Lab, request: pytest.FixtureRequest) -
         with one.socket(4, socket.SOCK_DGRAM, address_of(one, 4), 0) as sender:
             sender.sendto(b"x", (address_of(two, 4), 7101))
         time.sleep(0.1)
-        (outer,) = [outer for outer, frame in capture.take_whole() if sends_to(frame, 7101)]
+        (outer,) = [outer for outer, frame in unwrapped(capture.take()) if sends_to(frame, 7101)]
     assert outer[16:20] == socket.inet_aton(three.vtep(4))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fake_daemon import FakeDaemon
 
-CREATED = datetime.now(UTC) - timedelta(minutes=5)
+CREATED = datetime.now(UTC) - timedelta(hours=5)
 GUEST = {
     "ID": "a" * 64,
     "Engine": "podman",
@@ -35,7 +35,7 @@ def test_listed(cli: Any, daemon: FakeDaemon) -> None:
         "shop",
         "10.5.0.2/24, fd00::2/64",
         "[::]:8080->80/tcp",
-        "5 minutes ago",
+        "5 hours ago",
     ):
         assert word in lines[1]
     assert cli("guest", "ls", "-q").out == "b" * 12 + "\n"

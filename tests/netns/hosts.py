@@ -1,0 +1,107 @@
+"""Hosts on a switch, each with a kernel of its own and a container, and a look at what crosses the switch.
+
+What a host is told, and so what network there is, is the tests' own. Needs root; nothing here touches the
+machine's own network.
+"""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from carrick.host.kernel import LinuxKernel
+from carrick.host.kernel.netns import delete_netns, entered
+from carrick.model.steps import CreateNetns
+from carrick.testing.kernel_suite import World
+from carrick.testing.namespaces import Namespace, Namespaces
+
+T = TypeVar("T")
+WAIT_S = 20.0
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def make_switch(spaces: Namespaces) -> Namespace:
+    """Return a namespace that is a switch, `sw0`."""
+    switch = spaces.new()
+    switch.ip("link add sw0 type bridge mcast_snooping 0")
+    switch.ip("link set sw0 up")
+    return switch
+
+
+class HostOnSwitch:
+    """A host: its port on the switch by number (its own end is `up0`), its kernel, and an empty container."""
+
+    def __init__(self, spaces: Namespaces, switch: Namespace, number: int, directory: Path) -> None:
+        self.number = number
+        self.namespace = spaces.new()
+        # Addresses are there at once: none is tried for being taken.
+        self.namespace.sysctl("net.ipv6.conf.default.accept_dad", "0")
+        spaces.wire(self.namespace, "up0", switch, f"port{number}")
+        switch.ip(f"link set port{number} master sw0")
+        inhabitant = spaces.inhabit(self.namespace)
+        kernel = inhabitant.call(LinuxKernel)
+        spaces.defer(kernel.close)
+        self.world = World(kernel, inhabitant.run, lambda name: str(directory / name))
+        self.container = str(directory / f"container{number}")
+        spaces.defer(delete_netns, Path(self.container))
+        self.world.apply(CreateNetns(self.container))
+
+    def inside(self, function: Callable[[], T]) -> T:
+        """Return what `function` returns in the container."""
+
+        def visit() -> T:
+            with entered(self.container):
+                return function()
+
+        return self.namespace.call(visit)
+
+    def socket(self, version: int, kind: int, address: str, port: int) -> socket.socket:
+        """Return a socket in the container, bound to the address and port."""
+
+        def make() -> socket.socket:
+            made = socket.socket(FAMILY[version], kind)
+            made.settimeout(WAIT_S)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            made.bind((address, port))
+            return made
+
+        return self.inside(make)
+
+
+def frame_socket(link: str) -> socket.socket:
+    """Return a socket for whole frames on a link of the namespace it is called in, with room for many."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+    make_room(made)
+    made.bind((link, 0x0003))
+    return made
+
+
+def make_room(receiver: socket.socket) -> None:
+    """Let a socket hold what comes before anybody reads it."""
+    receiver.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+
+
+class Capture:
+    """Every frame that crosses a switch."""
+
+    def __init__(self, switch: Namespace) -> None:
+        # A bridge hands a frame to itself only if it is flooded: it is made to listen to all.
+        switch.ip("link set sw0 promisc on")
+        self._raw = switch.call(frame_socket, "sw0")
+        self._raw.setblocking(False)
+
+    def __enter__(self) -> "Capture":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def take(self) -> list[bytes]:
+        """Return the frames since the last time."""
+        found: list[bytes] = []
+        while True:
+            try:
+                found.append(self._raw.recv(1 << 17))
+            except BlockingIOError:
+                return found

@@ -223,6 +223,7 @@ class CarrickEngine:
             ports=self.ports,
             surroundings=surroundings,
             presence=self._presence,
+            clustered=lambda: self.link.settings is not None,
         )
         self.lending = LendingService(
             state=self.state,
@@ -324,6 +325,7 @@ class CarrickEngine:
                 self._host.seen.state, asked, own_mark=self._host.seen.mark
             ),
         )
+        self.cluster.guard = self.reconciler.replace_firewall
         self.images = ImageService(
             state=self.state,
             images=images,

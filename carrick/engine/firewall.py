@@ -5,6 +5,7 @@ repair and drift: everything of ours is replaced in one transaction, so no packe
 """
 
 import logging
+from collections.abc import Callable
 
 from ..domains.firewall import Firewall, Link, NetworkRules, OpenPort, Publication, render_all, render_link
 from ..domains.firewall.table import is_network_chain
@@ -32,8 +33,10 @@ class FirewallService:
         ports: PortService,
         surroundings: Surroundings,
         presence: Presence,
+        clustered: Callable[[], bool],
     ) -> None:
         self._presence = presence
+        self._clustered = clustered
         self._table = config.name
         self._state = state
         self._drivers = drivers
@@ -66,6 +69,7 @@ class FirewallService:
             open_ports=tuple(sorted(set(open_ports))),
             linked=self._links(rules),
             isolated=tuple(sorted(isolated)),
+            clustered=self._clustered(),
         )
 
     def _rules(self) -> dict[str, NetworkRules]:

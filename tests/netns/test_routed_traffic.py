@@ -604,7 +604,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
         one.namespace.call(forge)
         with pytest.raises(TimeoutError):
             receiver.recv(100)
-        two.namespace.run("nft", "flush", "map", "inet", two.table, "arriving")
+        two.namespace.run("nft", "flush", "map", "inet", two.table, "arriving_vni")
         one.namespace.call(forge)
         assert receiver.recv(100) == marker
 

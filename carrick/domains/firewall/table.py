@@ -2,11 +2,14 @@
 
 Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first:
 
-  raw_prerouting   what must never be routed: 127.0.0.0/8 arriving from a container; packets of our own
-                   tunnels go to `received` or `sealed` by their VNI
-  raw_output       the same on the way out, to `sent` or `untracked`
+  raw_prerouting   tunnels' packets go to `tunnelled`; what must never be routed: 127.0.0.0/8 arriving from
+                   a container
+  raw_output       packets of our own tunnels go to `sent` or `untracked` by their VNI
+  tunnelled        the same on the way in, to `received` or `sealed`
   received, sent   not tracked, but counted by the other host's address
   sealed           dropped, unless they come out of the node's WireGuard device
+  smuggled         a tunnel's packets from a container, which must not get into a network that it is not on,
+                   here or (in a cluster) on another host: dropped, but on its own bridge
   nat_prerouting,
   nat_output       jump to `publish` for packets to an address of this host
   publish          one map lookup each for "this address and port" and "any address, this port"
@@ -39,9 +42,9 @@ from ipaddress import IPv4Network, IPv6Network
 from ..wireguard import device_name
 
 VXLAN_PORT = 4789
-COUNTERS = ("received", "sent", "blocks_received", "blocks_sent")
-"""Sets of counters: by the address of a tunnel's other end, and by block where packets go plain. An IP
-version's digit follows the name."""
+COUNTERS = ("arrived", "sent", "blocks_received", "blocks_sent")
+"""Sets of counters: by the address of a tunnel's other end (what arrived: by link and address), and by block
+where packets go plain. An IP version's digit follows the name."""
 MAX_COUNTERS = 16384
 NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
 
@@ -126,7 +129,8 @@ class OpenPort:
 class Firewall:
     """Everything that should be in the tables of one daemon.
 
-    `isolated` are the host interfaces of endpoints on networks with ICC off.
+    `isolated` are the host interfaces of endpoints on networks with ICC off. `clustered`: other hosts take
+    what comes from this one for its own tunnels' packets.
     """
 
     table: str
@@ -135,6 +139,7 @@ class Firewall:
     open_ports: tuple[OpenPort, ...] = ()
     linked: tuple["Link", ...] = ()
     isolated: tuple[str, ...] = ()
+    clustered: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -178,26 +183,42 @@ _CHAINS = (
     ("nat_postrouting", "type nat hook postrouting priority srcnat; policy accept;"),
     ("forward", "type filter hook forward priority filter; policy accept;"),
     ("publish", ""),
+    ("tunnelled", ""),
     ("received", ""),
     ("sent", ""),
     ("sealed", ""),
+    ("smuggled", ""),
     ("untracked", ""),
     ("across", ""),
 )
-_VNI_MAPS = ("arriving", "leaving")
-# A VNI, in the VXLAN header behind the UDP header (RFC 7348, section 5).
-_VNI = "@th,96,24"
+_VNI_MAPS = ("arriving_vni", "leaving_vni")
+# A VNI, in the VXLAN header behind the UDP header (RFC 7348, section 5), before a byte that is reserved. Maps
+# are looked up by all four, which nftables compares as one number.
+_VNI = "@th,96,32"
+_VNI_MASKED = f"{_VNI} & 0xffffff00"
 
 _RULES = (
+    ("raw_prerouting", f"udp dport {VXLAN_PORT} jump tunnelled"),
     # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
     # to containers.
     ("raw_prerouting", "ip daddr 127.0.0.0/8 iifname @bridges drop"),
     # The tunnel's own packets are none of the tracker's business: their contents are, where they come out.
-    ("raw_prerouting", f"udp dport {VXLAN_PORT} {_VNI} vmap @arriving"),
-    ("raw_output", f"udp dport {VXLAN_PORT} {_VNI} vmap @leaving"),
+    ("tunnelled", f"{_VNI_MASKED} vmap @arriving_vni"),
+    ("raw_output", f"udp dport {VXLAN_PORT} {_VNI_MASKED} vmap @leaving_vni"),
+    # Most packets end here: what is found was let in before, by the same link, and is counted by that.
+    ("received", "iif . ip saddr @arrived4 notrack accept"),
+    ("received", "iif . ip6 saddr @arrived6 notrack accept"),
+    ("received", "iifname @bridges goto smuggled"),
     ("received", "notrack"),
-    ("received", "update @received4 { ip saddr counter }"),
-    ("received", "update @received6 { ip6 saddr counter }"),
+    ("received", "update @arrived4 { iif . ip saddr counter }"),
+    ("received", "update @arrived6 { iif . ip6 saddr counter }"),
+    ("smuggled", "fib daddr type local drop"),
+    # Bridged, where br_netfilter is on: tunnels of their own between containers of one network.
+    ("smuggled", "ip daddr . iifname @own4 accept"),
+    ("smuggled", "ip6 daddr . iifname @own6 accept"),
+    ("smuggled", "drop"),
+    ("sent", "ip daddr @sent4 notrack accept"),
+    ("sent", "ip6 daddr @sent6 notrack accept"),
     ("sent", "notrack"),
     ("sent", "update @sent4 { ip daddr counter }"),
     ("sent", "update @sent6 { ip6 daddr counter }"),
@@ -280,7 +301,8 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     lines += [f"add map {inet} {name} {{ typeof {_VNI} : verdict; }}" for name in _VNI_MAPS]
     # Packets fill these themselves. They are never flushed: who reads them expects sums that only grow.
     lines += [
-        f"add set {inet} {name}{version} {{ type ipv{version}_addr; size {MAX_COUNTERS}; flags dynamic; }}"
+        f"add set {inet} {name}{version} {{ type {'iface_index . ' if name == 'arrived' else ''}"
+        f"ipv{version}_addr; size {MAX_COUNTERS}; flags dynamic; }}"
         for name in COUNTERS
         for version in (4, 6)
     ]
@@ -293,6 +315,8 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     for chain in stale:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     lines += [f"add rule {inet} {chain} {rule}" for chain, rule in _RULES]
+    if firewall.clustered:
+        lines.append(f"add rule {inet} tunnelled iifname @bridges goto smuggled")
     lines.append(f'add rule {inet} sealed iifname != "{device_name(firewall.table)}" drop')
     lines.append(f"add rule {inet} sealed notrack")
     lines += _render_bridge_table(firewall)
@@ -501,8 +525,9 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         elements += [(f"own{subnet.version}", f'{subnet} . "{name}"') for subnet in network.subnets]
     if network.vni:
         into_host, outof_host = ("sealed", "untracked") if network.sealed else ("received", "sent")
-        elements.append(("arriving", f"{network.vni} : goto {into_host}"))
-        elements.append(("leaving", f"{network.vni} : goto {outof_host}"))
+        key = f"{network.vni << 8:#x}"
+        elements.append(("arriving_vni", f"{key} : goto {into_host}"))
+        elements.append(("leaving_vni", f"{key} : goto {outof_host}"))
     for subnet, _, chain in _counting(network):
         elements.append((f"counted{subnet.version}", f"{subnet} : jump {chain}"))
     for subnet in network.subnets:

@@ -35,6 +35,12 @@ def parse_counted(items: Iterable[Mapping[str, Any]]) -> Counted:
         for entry in shown.get("elem", ()):
             element = entry.get("elem") if isinstance(entry, dict) else None
             if element and "counter" in element:
-                sums[str(element["val"])] = int(element["counter"]["bytes"])
-    received, sent, blocks_received, blocks_sent = found.values()
-    return Counted(received, sent, blocks_received, blocks_sent)
+                address = _address(element["val"])
+                sums[address] = sums.get(address, 0) + int(element["counter"]["bytes"])
+    arrived, sent, blocks_received, blocks_sent = found.values()
+    return Counted(arrived, sent, blocks_received, blocks_sent)
+
+
+def _address(value: Any) -> str:
+    """Return the address of an element's key; a link may come before it."""
+    return str(value["concat"][-1] if isinstance(value, dict) else value)

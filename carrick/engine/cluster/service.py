@@ -72,6 +72,8 @@ class ClusterService:
         self.on_member: Callable[[ClusterSettings | None], Awaitable[None]] = _nobody
         """Is told of a membership that begins, and (None) of its end: the node API serves as long."""
         self.on_renewed: Callable[[Admitted], Awaitable[None]] = _nothing
+        self.guard: Callable[[], Awaitable[None]] = _unguarded
+        """Has the firewall know that this host is, or no longer is, in a cluster."""
 
     @property
     def joining(self) -> "Joining":
@@ -126,6 +128,7 @@ class ClusterService:
         await self._link.adopt_settings(settings)
         runtime = await self._attach(settings)
         try:
+            await self.guard()
             await self.start()
             async with asyncio.timeout(_JOIN_TIMEOUT_S):
                 await runtime.mirror.ready()
@@ -172,6 +175,7 @@ class ClusterService:
         # The files first: they say whether this host is in a cluster, to a daemon that starts after a kill.
         await self.joining.forget()
         await self._link.forget()
+        await self.guard()
 
     # Founding, joining, leaving --------------------------------------------------------------
 
@@ -471,3 +475,7 @@ async def _nobody(settings: ClusterSettings | None) -> None:
 
 async def _nothing(admitted: Admitted) -> None:
     """Nobody uses the certificate."""
+
+
+async def _unguarded() -> None:
+    """There is no firewall."""

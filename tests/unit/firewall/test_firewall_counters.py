@@ -48,11 +48,11 @@ def test_an_interval_maps_chain_comes_before_the_map() -> None:
 
 def test_tunnels_are_counted_by_vni_unless_wireguard_counts() -> None:
     lines = render_add_network("t", VXLAN)
-    assert "add element inet t arriving { 4097 : goto received }" in lines
-    assert "add element inet t leaving { 4097 : goto sent }" in lines
+    assert "add element inet t arriving_vni { 0x100100 : goto received }" in lines
+    assert "add element inet t leaving_vni { 0x100100 : goto sent }" in lines
     sealed = render_add_network("t", NetworkRules("bbbbbbbbbbbb", "br-b", SUBNETS, vni=4097, sealed=True))
-    assert "add element inet t arriving { 4097 : goto sealed }" in sealed
-    assert "add element inet t leaving { 4097 : goto untracked }" in sealed
+    assert "add element inet t arriving_vni { 0x100100 : goto sealed }" in sealed
+    assert "add element inet t leaving_vni { 0x100100 : goto untracked }" in sealed
 
 
 def test_counters_are_never_flushed() -> None:
@@ -80,12 +80,19 @@ def test_reading_back() -> None:
         ]
         return {"set": {"name": name, "family": "inet", **({"elem": entries} if entries else {})}}
 
+    def arrived(version: str, *elements: tuple[str, str, int]) -> dict[str, Any]:
+        entries = [
+            {"elem": {"val": {"concat": [link, key]}, "counter": {"packets": 1, "bytes": count}}}
+            for link, key, count in elements
+        ]
+        return {"set": {"name": f"arrived{version}", "family": "inet", "elem": entries}}
+
     items: list[dict[str, Any]] = [
         {"metainfo": {}},
         {"chain": {"name": "sent4"}},
         {"set": {"name": "bridges", "elem": ["br-a"]}},
-        shown("received4", **{"10_0_0_2": 70}),
-        shown("received6", **{"fd00::2": 7}),
+        arrived("4", ("eth0", "10.0.0.2", 60), ("eth1", "10.0.0.2", 10)),
+        arrived("6", ("eth0", "fd00::2", 7)),
         shown("sent4"),
         shown("blocks_sent4", **{"10_1_0_64": 5}),
     ]

@@ -38,6 +38,11 @@ WEB = Publication("tcp", "", 8080, "10.1.0.2", 80)
 
 FIREWALLS = {
     "empty": Firewall("carrick"),
+    "clustered": Firewall(
+        "carrick",
+        (NetworkRules("aaaaaaaaaaaa", "br-lan", (ip_network("10.1.0.0/24"),), vni=4097),),
+        clustered=True,
+    ),
     "one_network": Firewall("carrick", (LAN,), (WEB,)),
     "dual_stack": Firewall(
         "carrick",

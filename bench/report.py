@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from .metrics import Metric
+from .metrics import Metric, RatioTarget
 from .recorder import Failure
-from .samples import Summary, ratio, render_number, render_summary
+from .samples import Summary, paired, ratio, render_number, render_summary
 from .verdicts import OURS, Figures, Judged, Verdict, judge_all
 
 
@@ -60,9 +60,7 @@ def rows(result: Result, *, ranges: bool = True) -> Iterator[Row]:
             continue
         ratios: list[str] = []
         if OURS in result.systems:
-            for peer in result.peers:
-                value = ratio(found.get(OURS), found.get(peer))
-                ratios.append("-" if value is None else f"{value:.2f}")
+            ratios = [_render_ratio(metric, found, peer) for peer in result.peers]
         yield Row(
             metric.group,
             (
@@ -80,6 +78,16 @@ def rows(result: Result, *, ranges: bool = True) -> Iterator[Row]:
         )
 
 
+def _render_ratio(metric: Metric, found: Mapping[str, Summary], peer: str) -> str:
+    """Render as its target takes it: a ratio of medians, or by rounds with its standard error."""
+    ours, theirs = found.get(OURS), found.get(peer)
+    by_round = any(isinstance(item, RatioTarget) and item.by_round for item in metric.targets)
+    if by_round and (pairs := paired(ours, theirs)) is not None:
+        return f"{pairs.value:.2f} ±{pairs.error:.2f}"
+    value = ratio(ours, theirs)
+    return "-" if value is None else f"{value:.2f}"
+
+
 def render_markdown(result: Result) -> str:
     """Render the whole report."""
     parts = [
@@ -90,7 +98,7 @@ def render_markdown(result: Result) -> str:
     ]
     parts += [
         "Cells are median (smallest-largest); `!` marks a series that a failure cut short.",
-        "Ratios are of medians, Carrick over the peer.",
+        "Ratios are of medians, Carrick over the peer; with `±` the mean of each round's, and its error.",
         "",
     ]
     columns = header(result)
@@ -122,7 +130,8 @@ def summary_lines(result: Result) -> list[str]:
     ]
     for metric, item in verdicts:
         if item.verdict in (Verdict.MISSED, Verdict.NEAR) and item.value is not None:
-            found = f"{item.value:.2f} where {item.target} is wanted"
+            error = "" if item.error is None else f" ±{item.error:.2f}"
+            found = f"{item.value:.2f}{error} where {item.target} is wanted"
             lines.append(f"- {item.verdict}: {metric.group}: {metric.title}: {found}")
     return lines
 
@@ -143,10 +152,7 @@ def render_json(result: Result) -> str:
                     name: list(values) for name, values in result.samples.get(metric.key, {}).items()
                 },
                 "medians": {name: item.median for name, item in result.figures.get(metric.key, {}).items()},
-                "targets": [
-                    {"target": item.target, "value": item.value, "verdict": item.verdict.value}
-                    for item in judge_all(metric, result.figures, result.is_spoilt)
-                ],
+                "targets": [_target(item) for item in judge_all(metric, result.figures, result.is_spoilt)],
             }
             for metric in result.metrics
         ],
@@ -155,6 +161,11 @@ def render_json(result: Result) -> str:
         ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _target(item: Judged) -> dict[str, object]:
+    shown: dict[str, object] = {"target": item.target, "value": item.value, "verdict": item.verdict.value}
+    return shown if item.error is None else {**shown, "standard_error": item.error}
 
 
 _COLOURS = {

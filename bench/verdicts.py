@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .metrics import Better, FlatTarget, Metric, RatioTarget, Target, ValueTarget
-from .samples import Summary, ratio, render_number
+from .samples import Paired, Summary, paired, ratio, render_number
 
 #: Summaries by metric key, then by system.
 Figures = Mapping[str, Mapping[str, Summary]]
@@ -15,7 +15,11 @@ OURS = "carrick"
 
 
 class Verdict(StrEnum):
-    """What came of a target. NEAR is a miss of at most 10 % while the spreads of the two overlap."""
+    """What came of a target.
+
+    NEAR is a miss of at most 10 % while the spreads of the two overlap; of a ratio by rounds, one of at most
+    two standard errors.
+    """
 
     REACHED = "reached"
     NEAR = "not reached, within the spread"
@@ -31,6 +35,7 @@ class Judged:
     target: str
     value: float | None
     verdict: Verdict
+    error: float | None = None
 
 
 def judge(
@@ -42,10 +47,12 @@ def judge(
         return replace(judge(metric, target, figures), verdict=Verdict.SPOILT)
     ours = figures.get(metric.key, {}).get(OURS)
     match target:
-        case RatioTarget(peer, limit):
+        case RatioTarget(peer, limit, by_round):
             sign = "≤" if metric.better is Better.LOWER else "≥"
             theirs = figures.get(metric.key, {}).get(peer)
             text = f"{sign} {limit:g} × {peer.capitalize()}"
+            if by_round and (pairs := paired(ours, theirs)) is not None:
+                return _judge_pairs(text, pairs, limit, lower=metric.better is Better.LOWER)
         case FlatTarget(baseline, limit):
             theirs = figures.get(baseline, {}).get(OURS)
             text = f"≤ {limit:g} × that at {baseline.rpartition('.')[2]}"
@@ -64,6 +71,13 @@ def judge(
     wanted = Summary(theirs.median * limit, theirs.low * limit, theirs.high * limit, theirs.count)
     near = miss <= 1.1 and ours.overlaps(wanted)
     return Judged(text, value, Verdict.NEAR if near else Verdict.MISSED)
+
+
+def _judge_pairs(text: str, pairs: Paired, limit: float, *, lower: bool) -> Judged:
+    miss = pairs.value - limit if lower else limit - pairs.value
+    short = Verdict.NEAR if miss <= 2 * pairs.error else Verdict.MISSED
+    verdict = Verdict.REACHED if miss <= 0 else short
+    return Judged(text, pairs.value, verdict, pairs.error)
 
 
 def judge_all(metric: Metric, figures: Figures, spoilt: Spoilt) -> tuple[Judged, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.metrics import Better, FlatTarget, Metric, RatioTarget, ValueTarget
-from bench.samples import Summary, ratio, render_number, render_summary, summarise
+from bench.samples import Summary, paired, ratio, render_number, render_summary, summarise
 from bench.verdicts import Verdict, judge
 
 LOWER = Metric("a.connect", "A", "connect", "ms")
@@ -15,7 +15,7 @@ def exactly(value: float) -> Summary:
 
 
 def test_summary_is_median_and_range() -> None:
-    assert summarise([3.0, 1.0, 2.0, 10.0]) == Summary(2.5, 1.0, 10.0, 4)
+    assert summarise([3.0, 1.0, 2.0, 10.0]) == Summary(2.5, 1.0, 10.0, 4, (3.0, 1.0, 2.0, 10.0))
 
 
 def test_nothing_has_no_summary() -> None:
@@ -81,6 +81,45 @@ def test_without_the_peer_nothing_is_claimed() -> None:
     found = judge(LOWER, RatioTarget("docker", 0.4), {"a.connect": {"carrick": exactly(1)}})
     assert (found.value, found.verdict) == (None, Verdict.UNKNOWN)
     assert judge(LOWER, ValueTarget(120), {}).verdict is Verdict.UNKNOWN
+
+
+def test_pairs_leave_out_what_a_round_has_in_common() -> None:
+    # Every second round is three times as slow for both; neither gains by that one is better as often.
+    found = paired(summarise([80, 30, 125, 30]), summarise([100, 30, 100, 30]))
+    assert found is not None
+    assert found.value == pytest.approx(1) and found.error == pytest.approx(0.091, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([], []), ([1.0, 0.0], [1.0, 2.0])]
+)
+def test_without_two_pairs_of_figures_there_are_none(ours: list[float], theirs: list[float]) -> None:
+    assert paired(summarise(ours), summarise(theirs)) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "verdict"),
+    [
+        (HIGHER, 0.95, Verdict.REACHED),
+        (HIGHER, 1.1, Verdict.NEAR),
+        (HIGHER, 1.3, Verdict.MISSED),
+        (LOWER, 1.05, Verdict.REACHED),
+        (LOWER, 0.9, Verdict.NEAR),
+        (LOWER, 0.7, Verdict.MISSED),
+    ],
+)
+def test_by_rounds_a_miss_is_near_within_two_standard_errors(
+    metric: Metric, limit: float, verdict: Verdict
+) -> None:
+    figures = {metric.key: {"carrick": summarise([80, 30, 125, 30]), "static": summarise([100, 30, 100, 30])}}
+    known = {key: {name: item for name, item in row.items() if item} for key, row in figures.items()}
+    assert judge(metric, RatioTarget("static", limit, by_round=True), known).verdict is verdict
+
+
+def test_by_rounds_without_pairs_it_is_a_ratio_of_medians() -> None:
+    figures = {"a.rate": {"carrick": exactly(94), "static": exactly(100)}}
+    found = judge(HIGHER, RatioTarget("static", 0.95, by_round=True), figures)
+    assert (found.value, found.error) == (0.94, None)
 
 
 def test_a_value_target_is_a_limit_not_to_touch() -> None:

@@ -52,6 +52,18 @@ def test_a_row_has_medians_ratios_target_and_verdict() -> None:
     assert len(header(result())) == len(first.cells)
 
 
+def test_a_ratio_by_rounds_comes_with_its_error() -> None:
+    metric = Metric("r", "Across", "rate", "1/s", Better.HIGHER, (RatioTarget("docker", 1.2, by_round=True),))
+    both = {name: summarise(values) for name, values in (("carrick", [8.0, 10]), ("docker", [10.0, 8]))}
+    known = {name: item for name, item in both.items() if item}
+    made = replace(result(("carrick", "docker")), metrics=(metric,), figures={"r": known}, samples={})
+    (row,) = rows(made)
+    assert row.cells[4:] == ("1.00 ±0.22", "≥ 1.2 × Docker", "not reached, within the spread")
+    assert "rate: 1.00 ±0.22 where ≥ 1.2 × Docker is wanted" in render_markdown(made)
+    (shown,) = json.loads(render_json(made))["metrics"]
+    assert 0.22 < shown["targets"][0]["standard_error"] < 0.23
+
+
 def test_what_failed_part_way_reaches_nothing() -> None:
     whole = result()
     cut = replace(whole, failures=[Failure("carrick", "control, api", "gone", ("c.",))])

@@ -78,12 +78,15 @@ def rotate(log: Path, max_size: int, max_files: int, reopen: Callable[[], bool])
     _prune(log, max_files)
     if max_size <= 0 or size < max_size:
         return False
-    for number, path in _rotated(log):
-        path.rename(log.with_name(f"{log.name}.{number + 1}"))
-    first = log.with_name(f"{log.name}.1")
-    log.rename(first)
+    moved = []
+    for number, path in [*_rotated(log), (0, log)]:
+        new = log.with_name(f"{log.name}.{number + 1}")
+        path.rename(new)
+        moved.append((new, path))
     if not reopen():
-        first.rename(log)
+        # Back, the newest first. Left where they are, they would be one look nearer to being the oldest.
+        for new, path in reversed(moved):
+            new.rename(path)
         return False
     # The renamed file is conmon's for a moment yet, so with one file only it goes at the next look.
     _prune(log, max(max_files, 2))

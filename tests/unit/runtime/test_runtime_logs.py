@@ -9,6 +9,7 @@ from carrick.host.runtime.api import LogQuery, Stream
 from carrick.host.runtime.logs import (
     LogCursor,
     cursor_at_tail,
+    log_files,
     parse_record,
     read_log,
     remove_logs,
@@ -103,6 +104,18 @@ def test_rotation_that_cannot_be_is_undone(log: Path) -> None:
     assert not rotate(log, 1 << 20, 2, lambda: True)
     assert [path.name for path in log.parent.iterdir()] == ["log"]
     assert not rotate(log.with_name("absent"), 1, 2, lambda: True)
+
+
+def test_looks_at_a_log_whose_conmon_is_gone_lose_nothing(log: Path) -> None:
+    for number in range(5):
+        append(log, f"new {number}")
+        assert rotate(log, 1, 3, lambda: True)
+    append(log, "last")
+    before = {path.name: path.read_bytes() for path in log_files(log)}
+    assert list(before) == ["log.2", "log.1", "log"]
+    for _ in range(4):
+        assert not rotate(log, 1, 3, lambda: False)
+    assert {path.name: path.read_bytes() for path in log_files(log)} == before
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 9, 99])

@@ -225,7 +225,7 @@ def test_a_dead_host_is_unreachable_first_then_gone_and_comes_back_without_what_
             back_s = time.monotonic() - began
             eventually(lambda: third.container("c3")["State"]["Running"], 30)
             eventually(lambda: lost.refresh().ip() not in ("", address), 30)
-            assert address not in lost.run("ip", "addr", "show", "eth0").out
+            assert f" {address}/" not in lost.run("ip", "addr", "show", "eth0").out
             everybody = Three(lab, [one, two, lost, heir])
             assert len({each.ip() for each in everybody.boxes}) == 4 and heir.ip() == address
             everybody.check()

@@ -374,7 +374,8 @@ def test_static_addresses(cluster: TempLab) -> None:
     first, second, third = cluster.hosts
     first.carrick("network", "create", "-d", "overlay", "--subnet", "10.6.0.0/24", "net")
     anchor = box(first, "anchor", "net")
-    own = anchor.ip().rsplit(".", 1)[0] + f".{int(anchor.ip().rsplit('.', 1)[1]) ^ 1}"
+    # The next two in its block: not the ones before it, where a network's gateway may be.
+    own, neighbour = (str(ip_address(anchor.ip()) + number) for number in (1, 2))
     # In the host's own block, in one that nobody has, and in somebody else's.
     assert box(first, "own", "net", "--ip", own).ip() == own
     unclaimed = next(
@@ -382,7 +383,6 @@ def test_static_addresses(cluster: TempLab) -> None:
     )
     fresh = box(second, "fresh", "net", "--ip", unclaimed)
     assert fresh.ip() == unclaimed and fresh.reaches(anchor.ip()) and anchor.reaches(unclaimed)
-    neighbour = str(own.rsplit(".", 1)[0]) + f".{int(own.rsplit('.', 1)[1]) ^ 2}"
     refused = third.run("carrick", "run", "-d", "--network", "net", "--ip", neighbour, "busybox", "true")
     assert refused.code != 0 and "host1" in refused.err, refused.err
     again = first.run("carrick", "run", "-d", "--network", "net", "--ip", own, "busybox", "true")

@@ -102,7 +102,7 @@ class Watch:
         return idle + [text for probe in self._probes for text in probe.failures]
 
 
-def query(name: str, server: str = "127.0.0.11") -> list[str]:
+def query(name: str, server: str = "127.0.0.11", *, wait_s: float = _TIMEOUT_S) -> list[str]:
     """Ask for A records over UDP; return the addresses in the answer. Raises OSError if there is none."""
     identifier = secrets.randbelow(1 << 16)
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
@@ -110,7 +110,7 @@ def query(name: str, server: str = "127.0.0.11") -> list[str]:
         struct.pack(">HHHHHH", identifier, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
     )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
-        connection.settimeout(_TIMEOUT_S)
+        connection.settimeout(wait_s)
         connection.connect((server, 53))
         connection.send(question)
         answer = connection.recv(4096)

@@ -203,7 +203,12 @@ async def run(config: Config, *, supervise: bool = True) -> None:
             holder_is_up=lambda: holder.is_connected,
         )
         link = _ResolverLink(config.run_dir / DNS_SOCKET, engine.names)
-        monitor = Monitor(kernel.is_own_change, engine.notice, table=config.name)
+        monitor = Monitor(
+            kernel.is_own_change,
+            engine.notice,
+            table=config.name,
+            on_rules=engine.shortcuts.notice_rules,
+        )
         server = ApiServer(engine, config.socket_path, group=config.group)
         doors: list[Door] = [server, CniServer(CniCalls(engine, local_cni), config.run_dir / CNI_SOCKET)]
         plugin = _docker_plugin(engine, config)

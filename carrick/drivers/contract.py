@@ -82,7 +82,8 @@ class HostView:
     `table` is the daemon's name and that of its nftables tables. `mtu` is that of the route that traffic to
     the outside takes. `cluster` is None on a host that is in none. `rows` are those of the links that a
     spanning driver asked for (`Spanning.tunnels`). `wireguard` is the node's WireGuard device, None if it
-    cannot have one. `shortcuts` says whether packets may pass a bridge by (`steps.SetShortcut`).
+    cannot have one. `shortcuts` says whether packets may pass a bridge by (`steps.SetShortcut`),
+    `routed_shortcuts` whether they may pass the host's forwarding by, and so its connection tracking.
     """
 
     state: NamespaceState = field(default_factory=NamespaceState)
@@ -92,6 +93,7 @@ class HostView:
     rows: Mapping[str, LinkRows] = field(default_factory=dict)
     wireguard: WireguardDevice | None = None
     shortcuts: bool = False
+    routed_shortcuts: bool = False
 
     @property
     def mark(self) -> str:

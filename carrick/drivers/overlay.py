@@ -34,22 +34,19 @@ from ..model.observed import NamespaceState, Neighbour
 from ..model.steps import (
     ANY_MAC,
     AddNeighbour,
-    AddShortcut,
-    CreateVeth,
     CreateVxlan,
     DeleteLink,
     Plan,
     RemoveFdb,
     RemoveNeighbour,
-    RemoveShortcut,
     SetFdb,
     SetLink,
-    SetShortcut,
     SetSysctl,
     Step,
 )
 from . import bridge
 from .contract import Announcements, ClusterView, DriverCapabilities, HostView, LinkRows, Way
+from .shortcuts import plan_shortcut, plan_taking_part
 from .transports.wireguard import has_ipv6, no_wireguard, plan_device
 
 VNI = "com.docker.network.driver.overlay.vxlanid_list"
@@ -118,7 +115,9 @@ class OverlayDriver:
         steps = [*fabric.before, *made.steps, *self._plan_device(network, fabric, host)]
         fresh = any(isinstance(step, CreateVxlan) for step in steps)
         steps += self._plan_rows(network, fabric, host, fresh=fresh, renewed=bool(made.steps))
-        steps += _plan_shortcut(network, host, fresh=fresh)
+        name, bridge_name = self.tunnels(network)
+        wanted = takes_shortcuts(network, host)
+        steps += plan_shortcut(name, bridge_name, host, wanted=wanted, fresh=fresh)
         return Plan(tuple(steps), made.notes + fabric.notes)
 
     def _plan_device(self, network: Network, fabric: _Fabric, host: HostView) -> list[Step]:
@@ -266,12 +265,8 @@ class OverlayDriver:
     ) -> Plan:
         view = replace(host, mtu=_fabric(network, host).mtu)
         plan = self._bridge.plan_endpoint(_as_bridge(network), endpoint, sandbox, view, inside)
-        port = host.state.links.get(endpoint.host_interface)
-        if port is not None and any(isinstance(step, CreateVeth) for step in plan.steps):
-            port = None
-        if takes_shortcuts(network, host) and (port is None or port.shortcut != "set"):
-            name, mac = device_name(network), endpoint.mac_address.lower()
-            plan += Plan((AddShortcut(name, endpoint.host_interface, mac),))
+        if takes_shortcuts(network, host):
+            plan = plan_taking_part(device_name(network), endpoint, plan, host)
         return plan
 
     def plan_endpoint_removal(
@@ -301,16 +296,6 @@ def takes_shortcuts(network: Network, host: HostView) -> bool:
     What is sealed has to go through the host's own IP output, to its WireGuard device.
     """
     return host.shortcuts and not is_encrypted(network) and bridge.parse_options(_as_bridge(network)).icc
-
-
-def _plan_shortcut(network: Network, host: HostView, *, fresh: bool) -> list[Step]:
-    """Return what brings the device's shortcut about, or ends it. `fresh`: the device is new."""
-    name = device_name(network)
-    link = None if fresh else host.state.links.get(name)
-    state = link.shortcut if link is not None else ""
-    if takes_shortcuts(network, host):
-        return [] if state == "set" else [SetShortcut(name)]
-    return [RemoveShortcut(name)] if state else []
 
 
 def _as_bridge(network: Network) -> Network:

@@ -17,7 +17,7 @@ neither in circles nor by the default route, in the clear.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import IPv4Network, ip_interface, ip_network
 from types import MappingProxyType
 
 from ..domains.firewall import Across, NetworkRules
@@ -31,10 +31,21 @@ from ..model.cluster import Block, BlockState, NodeRecord, NodeState, RemoteEndp
 from ..model.errors import Conflict, InvalidRequest
 from ..model.networks import Endpoint, IPNetwork, Network, PoolConfig, Sandbox, Scope
 from ..model.observed import NamespaceState, RouteState
-from ..model.steps import AddRoute, DeleteLink, Plan, RemoveFdb, RemoveNeighbour, RemoveRoute, Step
+from ..model.steps import (
+    AddRoute,
+    CreateVxlan,
+    DeleteLink,
+    Plan,
+    RemoveFdb,
+    RemoveNeighbour,
+    RemoveRoute,
+    Step,
+)
 from . import bridge
 from .contract import Announcements, ClusterView, DriverCapabilities, HostView, Way
 from .overlay import VNI, check_underlays, no_cluster, vni_of
+from .shortcuts import plan_shortcut, plan_taking_part
+from .transports import vxlan
 from .transports.choose import BACKEND, CROSS_SUBNET, Choice, choose, parse_choice
 from .transports.contract import Peer, Span
 from .transports.shared import NOWHERE_METRIC, main_underlay
@@ -122,9 +133,32 @@ class RoutedDriver:
         if not span.own:
             notes += (f"this node has no block of network {network.name} yet",)
         steps: tuple[Step, ...] = (*closed, *made.steps, *first, *opened, *last)
+        steps += tuple(self._plan_shortcut(network, host, steps))
         if network.id in _cluster(network, host).recalled:
             steps = tuple(step for step in steps if not isinstance(step, _ROWS_GO))
         return Plan(steps, notes)
+
+    def _plan_shortcut(self, network: Network, host: HostView, before: Iterable[Step]) -> list[Step]:
+        """`before` is what is done first."""
+        tunnel, bridge_name = vxlan.device_name(network), _bridge_name(network)
+        fresh = any(isinstance(step, CreateVxlan) and step.name == tunnel for step in before)
+        if not fresh and tunnel not in host.state.links:
+            return []
+        subnet = self._shortened(network, host)
+        wanted = subnet is not None
+        return plan_shortcut(tunnel, bridge_name, host, wanted=wanted, fresh=fresh, subnet=subnet)
+
+    def _shortened(self, network: Network, host: HostView) -> IPv4Network | None:
+        """Return the subnet within which packets may pass the host's forwarding by, if they may.
+
+        They may if nothing tracks them: they go by the plain path as well.
+        """
+        rules, pool = self.firewall_rules(network), network.pool(4)
+        if rules is None or pool is None or not host.routed_shortcuts:
+            return None
+        if not replace(rules, lent=self.lent(network, host)).is_stateless:
+            return None
+        return pool.network if isinstance(pool.network, IPv4Network) else None
 
     def _plan_bridge(self, network: Network, host: HostView, mtu: int) -> Plan:
         ours = tuple(block.network for block in _own_blocks(network, host) if not block.bridge)
@@ -230,6 +264,8 @@ class RoutedDriver:
         for route in self._host_routes(network, endpoint):
             if not _has(host.state.routes, route):
                 steps.append(route)
+        if self._shortened(network, host) is not None:
+            plan = plan_taking_part(vxlan.device_name(network), endpoint, plan, host, routed=True)
         return plan + Plan(tuple(steps))
 
     def _inside_routes(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterable[AddRoute]:
@@ -251,7 +287,7 @@ class RoutedDriver:
     def _host_routes(self, network: Network, endpoint: Endpoint) -> Iterable[AddRoute]:
         if mode_of(network) != POINT_MODE:
             return
-        name = bridge.parse_options(_as_bridge(network)).name
+        name = _bridge_name(network)
         for text in filter(None, (endpoint.ipv4, endpoint.ipv6)):
             address = ip_interface(text).ip
             yield AddRoute(f"{address}/{address.max_prefixlen}", name, version=address.version)
@@ -282,7 +318,8 @@ class RoutedDriver:
         )
         choice = parse_choice(network)
         tunnelled = any(transport.name == "vxlan" for transport in choice.transports)
-        return replace(rules, across=across, vni=vni_of(network) if tunnelled else 0)
+        vni = vni_of(network) if tunnelled else 0
+        return replace(rules, across=across, vni=vni, stateless=True)
 
 
 def mode_of(network: Network) -> str:
@@ -343,6 +380,10 @@ def _bridge_pools(network: Network, own: tuple[IPNetwork, ...]) -> tuple[PoolCon
         for version in (4, 6)
         if network.pool(version) is not None
     )
+
+
+def _bridge_name(network: Network) -> str:
+    return bridge.parse_options(_as_bridge(network)).name
 
 
 def _cluster(network: Network, host: HostView) -> ClusterView:
@@ -417,7 +458,7 @@ def _nowhere(network: Network) -> list[BlockRoute]:
 
 def _actual_routes(network: Network, host: HostView, gone: frozenset[str]) -> list[BlockRoute]:
     """Return the network's routes between nodes as they are, but for those by links that are `gone`."""
-    name = bridge.parse_options(_as_bridge(network)).name
+    name = _bridge_name(network)
     found = own_block_routes(host.state.routes, [pool.network for pool in network.pools])
     # Those by the bridge are endpoints', in the shape `point`.
     return [route for route in found if route.link != name and route.link not in gone]

@@ -125,7 +125,12 @@ class Doctor:
         if self._host.cluster() is None:
             return []
         found = await self._shortcuts.look()
-        taken = f"not taken: {found.against}" if found.against else "overlay networks take them"
+        if found.against:
+            taken = f"not taken: {found.against}"
+        elif found.routed:
+            taken = f"overlay networks take them, routed ones do not: {found.routed}"
+        else:
+            taken = "overlay networks take them, and routed ones by VXLAN"
         return [Finding("ok", "shortcuts", taken)]
 
     def _bridge_names(self) -> list[str]:

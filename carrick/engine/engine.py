@@ -286,8 +286,8 @@ class CarrickEngine:
             clock=clock,
         )
         self._bridge_filter = BridgeFilter(config, kernel, self.state)
-        shortcuts = ShortcutPolicy(config, kernel, clock)
-        self._host.may_shortcut = shortcuts.may
+        self.shortcuts = shortcuts = ShortcutPolicy(config, kernel, clock)
+        self._host.shortcutting = shortcuts.recall
         self.reconciler = Reconciler(
             config=config,
             state=self.state,
@@ -404,6 +404,7 @@ class CarrickEngine:
                 group.create_task(self._lifecycle.watch_exits(), name="exits"),
                 group.create_task(self._watch_drift(), name="drift"),
                 group.create_task(self._inspect_regularly(), name="inspection"),
+                group.create_task(self.shortcuts.watch(self._is_in_cluster, self.notice), name="shortcuts"),
                 group.create_task(self.hooks.run(), name="hooks"),
                 group.create_task(self.lending.run(), name="lending"),
             ]
@@ -429,6 +430,9 @@ class CarrickEngine:
         """Somebody else changed the network of the host: look soon."""
         _log.info("looking for drift: %s", reason)
         self._changed.set()
+
+    def _is_in_cluster(self) -> bool:
+        return self._host.cluster() is not None
 
     async def _watch_drift(self) -> None:
         pause = _DRIFT_PAUSE_S

@@ -16,6 +16,7 @@ from ..host.kernel import Kernel
 from ..model.errors import NotFound
 from ..model.observed import NamespaceState, RouteState, WireguardDevice
 from ..model.steps import SetSysctl, Step
+from .shortcuts import Shortcutting
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -32,7 +33,7 @@ class Host:
         self.sealed: Callable[[], WireguardDevice | None] = _no_cluster
         """Gives the node's WireGuard device, as `look` found it last; the cluster part sets both."""
         self.look: Callable[[], Awaitable[None]] = _look_at_nothing
-        self.may_shortcut: Callable[[], Awaitable[bool]] = _may_not
+        self.shortcutting: Callable[[], Awaitable[Shortcutting]] = _take_none
         """Tells whether this host's packets may take shortcuts; asked only in a cluster."""
 
     @property
@@ -52,8 +53,14 @@ class Host:
 
     async def refresh(self) -> HostView:
         state = await self._kernel.read()
-        shortcuts = self.cluster() is not None and await self.may_shortcut()
-        self._view = replace(self._view, state=state, mtu=route_mtu(state), shortcuts=shortcuts)
+        shortcutting = await (self.shortcutting if self.cluster() is not None else _take_none)()
+        self._view = replace(
+            self._view,
+            state=state,
+            mtu=route_mtu(state),
+            shortcuts=shortcutting.may,
+            routed_shortcuts=shortcutting.may_routed,
+        )
         await self.look()
         return self.view
 
@@ -126,8 +133,8 @@ async def _look_at_nothing() -> None:
     """There is no device of that kind."""
 
 
-async def _may_not() -> bool:
-    return False
+async def _take_none() -> Shortcutting:
+    return Shortcutting("not looked at")
 
 
 def route_mtu(state: NamespaceState) -> int:

@@ -64,10 +64,11 @@ class Presence:
     def rules(self, network: Network) -> NetworkRules | None:
         """Return what the firewall must know of a network on this host."""
         driver = self._drivers.get(network.driver)
-        found = driver.firewall_rules(network)
-        if found is not None and isinstance(driver, Lending):
-            return replace(found, lent=driver.lent(network, self._host.hot_view))
-        return found
+        found, host = driver.firewall_rules(network), self._host.hot_view
+        if found is None:
+            return None
+        found = replace(found, stateless=found.stateless and host.routed_shortcuts)
+        return replace(found, lent=driver.lent(network, host)) if isinstance(driver, Lending) else found
 
     async def has_appeared(self, network: Network) -> bool:
         """Tell whether a network stands, once whatever is being made of it is made."""

@@ -378,6 +378,8 @@ class KernelSuite:
 
     def test_an_unknown_table_is_none(self, world: World) -> None:
         assert world.run(world.kernel.list_nft("inet ck-t-nothing")) is None
+        assert world.run(world.kernel.list_nft_chain("inet ck-t-nothing admin")) is None
+        assert isinstance(world.run(world.kernel.list_nft_chains()), list)
         assert isinstance(world.run(world.kernel.list_nft_all()), list)
 
     def test_nft_is_taken(self, world: World) -> None:
@@ -437,16 +439,20 @@ class KernelSuite:
         if not world.run(world.kernel.supports(SHORTCUT)):
             pytest.skip("this kernel lets no shortcuts in")
         for _ in range(2):
-            world.apply(SetShortcut("vx0"), AddShortcut("vx0", "ve0", PEER_MAC))
+            world.apply(SetShortcut("vx0", "br0"), AddShortcut("vx0", "ve0", PEER_MAC))
             assert (world.link("vx0").shortcut, world.link("ve0").shortcut) == ("set", "set")
         world.apply(SetFdb("vx0", MAC, "192.0.2.7"))
         assert set(world.run(world.kernel.read_shortcut_bytes())) <= {"vx0"}
         for _ in range(2):
-            world.apply(RemoveShortcut("vx0"))
+            world.apply(RemoveShortcut("vx0", "br0"))
             assert (world.link("vx0").shortcut, world.link("ve0").shortcut) == ("", "")
-        world.apply(SetShortcut("vx0"), DeleteLink("vx0"), _vxlan(master="br0"))
+        world.apply(SetShortcut("vx0", "br0"), DeleteLink("vx0"), _vxlan(master="br0"))
         assert world.link("vx0").shortcut == ""
-        for step in (SetShortcut("nothing"), RemoveShortcut("nothing"), AddShortcut("vx0", "nothing", MAC)):
+        for step in (
+            SetShortcut("nothing", "br0"),
+            RemoveShortcut("nothing", "br0"),
+            AddShortcut("vx0", "nothing", MAC),
+        ):
             assert isinstance(world.refused(step), NotFound)
 
     def test_a_pair_has_a_carrier_when_both_ends_are_up(self, world: World, netns: str) -> None:

@@ -40,11 +40,15 @@ class HostOnSwitch:
         switch.ip(f"link set port{number} master sw0")
         inhabitant = spaces.inhabit(self.namespace)
         kernel = inhabitant.call(LinuxKernel)
-        spaces.defer(kernel.close)
         self.world = World(kernel, inhabitant.run, lambda name: str(directory / name))
+        spaces.defer(self._close_kernel)
         self.container = str(directory / f"container{number}")
         spaces.defer(delete_netns, Path(self.container))
         self.world.apply(CreateNetns(self.container))
+
+    def _close_kernel(self) -> None:
+        """Close the one that it has by then."""
+        self.world.kernel.close()  # type: ignore[attr-defined]
 
     def inside(self, function: Callable[[], T]) -> T:
         """Return what `function` returns in the container."""

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -457,12 +458,19 @@ class Watcher:
 
     def __init__(self, inhabitant: Inhabitant, kernel: LinuxKernel) -> None:
         self.reasons: list[str] = []
+        self._rules = threading.Event()
         self._inhabitant = inhabitant
-        self._monitor = Monitor(kernel.is_own_change, self.reasons.append)
+        self._monitor = Monitor(kernel.is_own_change, self.reasons.append, on_rules=self._rules.set)
         inhabitant.call(self._monitor.start)
 
     def stop(self) -> None:
         self._inhabitant.call(self._monitor.stop)
+
+    def saw_rules(self, *, wait_s: float = 2.0) -> bool:
+        """Tell whether somebody else changed rules since the last time."""
+        seen = self._rules.wait(wait_s)
+        self._rules.clear()
+        return seen
 
     def take(self, *, wait_s: float = 2.0) -> list[str]:
         """Return what was reported, waiting for a first report so long."""
@@ -609,6 +617,27 @@ def test_what_only_comes_is_no_reason(host: Namespace, watcher: Watcher) -> None
     host.ip("link delete v0")
     host.run("nft", "delete table inet foreign")
     assert watcher.take(wait_s=0.3) == []
+
+
+def test_rules_of_others_are_told_apart(world: World, host: Namespace, watcher: Watcher) -> None:
+    world.apply(Nft(("add table inet carrick", "add chain inet carrick admin")))
+    world.apply(Nft(("add rule inet carrick admin drop", "add set inet carrick s { type ipv4_addr; }")))
+    assert not watcher.saw_rules(wait_s=0.3)
+    for command in (
+        "add rule inet carrick admin accept",
+        "add table ip foreign",
+        "add chain ip foreign forward { type filter hook forward priority 0; policy drop; }",
+        "add rule ip foreign forward drop",
+        "flush chain ip foreign forward",
+        "delete table ip foreign",
+    ):
+        host.run("nft", command)
+        assert watcher.saw_rules(wait_s=0.3 if command.startswith("add table") else 2) is (
+            not command.startswith("add table")
+        )
+    watcher.take(wait_s=0)
+    host.run("nft", "add element inet carrick s { 192.0.2.1 }")
+    assert not watcher.saw_rules(wait_s=0.3)
 
 
 def test_a_stopped_monitor_is_silent(host: Namespace, watcher: Watcher) -> None:

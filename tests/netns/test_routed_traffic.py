@@ -1,226 +1,51 @@
-"""Routed networks and their transports: real packets between namespaces that act as hosts.
-
-Two hosts share a segment, the third is behind a router. Each has a kernel of its own, the firewall, and a
-container, by the driver's plans; what they know of each other is a `ClusterView`, as the cluster's records
-would give it. Needs root; nothing here touches the machine's own network.
-"""
+"""Routed networks and their transports: real packets between namespaces that act as hosts (`routed`)."""
 
 import base64
 import os
-import secrets
 import shutil
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from hosts import FAMILY, WAIT_S, Capture, HostOnSwitch, make_switch
-from traffic import Stream, checksum, echo, exchange, ping
+from hosts import FAMILY, WAIT_S, Capture
+from routed import Host, Lab, lab_of_routers, network_of, talk
+from traffic import Stream, checksum, echo, ping
 
-from carrick.domains.firewall import Firewall, Publication, render_all
-from carrick.domains.sandboxes.routes import plan_default_routes
-from carrick.domains.wireguard import device_name
+from carrick.domains.firewall import Publication
 from carrick.drivers import overlay
-from carrick.drivers.contract import ClusterView, Driver, HostView, LinkRows, Spanning
+from carrick.drivers.contract import ClusterView
 from carrick.drivers.overlay import VNI, OverlayDriver
 from carrick.drivers.routed import MODE, POINT_MODE, RoutedDriver
-from carrick.host.wireguard import Wireguard
-from carrick.model.cluster import Block, BlockState, NodeId, NodeRecord, RemoteEndpoint, Underlay
-from carrick.model.errors import NotFound
-from carrick.model.ids import ContainerId, EndpointId, NetworkId, SandboxId
-from carrick.model.networks import Endpoint, EndpointSettings, Network, PoolConfig, Sandbox, Scope
-from carrick.model.steps import Nft, Plan, SetSysctl
-from carrick.testing.namespaces import Namespace, Namespaces, namespaces
+from carrick.model.cluster import RemoteEndpoint
+from carrick.model.ids import ContainerId, EndpointId, SandboxId
+from carrick.model.networks import Network, PoolConfig, Sandbox
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 
-BLOCKS = {4: "10.77.{}.64/26", 6: "fd77::{}:0/112"}
-CONTAINER = {4: "10.77.{}.70", 6: "fd77::{}:5"}
-NAME = "net"
 has_wireguard = pytest.mark.skipif(
     shutil.which("wireguard-go") is None or shutil.which("wg") is None,
     reason="wireguard-go and wireguard-tools are not installed",
 )
 
 
-def _network(driver: str = "routed", *, internal: bool = False, **options: str) -> Network:
-    return Network(
-        NetworkId("ab" * 32),
-        NAME,
-        driver,
-        0,
-        scope=Scope.GLOBAL,
-        enable_ipv6=True,
-        internal=internal,
-        pools=(PoolConfig("10.77.0.0/16"), PoolConfig("fd77::/96")),
-        options={VNI: "5001", **{key.replace("_", "-"): value for key, value in options.items()}},
-    )
-
-
-class Host(HostOnSwitch):
-    """A host of the lab: its parts, and its container's endpoint."""
-
-    def __init__(self, spaces: Namespaces, segment: Namespace, number: int, directory: Path) -> None:
-        super().__init__(spaces, segment, number, directory)
-        four, six = ("198.51.100", "2001:db8:b") if number == 3 else ("192.0.2", "2001:db8:a")
-        self.namespace.sysctl("net.ipv4.ip_forward", "1")
-        self.namespace.sysctl("net.ipv6.conf.all.forwarding", "1")
-        self.namespace.ip(f"address add {four}.{number}/24 dev up0")
-        self.namespace.ip(f"address add {six}::{number}/64 dev up0")
-        self.namespace.ip(f"route add default via {four}.254")
-        self.namespace.ip(f"-6 route add default via {six}::fe")
-        self.world.apply(SetSysctl("net.ipv6.conf.default.accept_dad", "0", self.container))
-        table = f"ck{secrets.token_hex(3)}"
-        self.wireguard = Wireguard(
-            name=device_name(table),
-            alias=f"{table}:wireguard",
-            directory=directory / f"state{number}",
-            log=directory / f"wireguard{number}.log",
-            kernel=self.world.kernel,
-        )
-        spaces.defer(lambda: self.world.run(self.wireguard.remove()))
-        self.record = NodeRecord(
-            NodeId(f"node{number:022}"),
-            f"host{number}",
-            1,
-            (Underlay(f"{four}.{number}", f"{four}.0/24"), Underlay(f"{six}::{number}", f"{six}::/64")),
-        )
-        self.endpoint: Endpoint | None = None
-        self.cluster: ClusterView | None = None
-
-    @property
-    def table(self) -> str:
-        return self.wireguard.name.removeprefix("wg-")
-
-    def address(self, version: int) -> str:
-        return CONTAINER[version].format(self.number)
-
-    @property
-    def overlay_mac(self) -> str:
-        return f"02:00:00:00:07:{self.number:02x}"
-
-    def view(self, links: Iterable[str] = ()) -> HostView:
-        rows = {}
-        for link in links:
-            with suppress(NotFound):
-                rows[link] = LinkRows(self.world.fdb(link), self.world.neighbours(link))
-        device = self.world.run(self.wireguard.view())
-        return HostView(self.world.read(), self.table, 1500, self.cluster, rows, device)
-
-    def converge(self, driver: Driver, network: Network) -> Plan:
-        """Apply the network's plan; then there is nothing to plan."""
-        assert isinstance(driver, Spanning)
-        links = driver.tunnels(network)
-        plan = driver.plan_network(network, self.view(links))
-        self.world.apply(*plan.steps)
-        again = driver.plan_network(network, self.view(links))
-        assert not again.steps, again.steps
-        return plan
-
-    def attach(self, driver: Driver, network: Network, *, mac: str = "") -> None:
-        """Apply the plan of the container's endpoint; then there is nothing to plan."""
-        endpoint = Endpoint(
-            EndpointId(f"{self.number:064x}"),
-            network.id,
-            network.name,
-            0,
-            settings=EndpointSettings(mac_address=mac),
-            ipv4=f"{self.address(4)}/16",
-            ipv6=f"{self.address(6)}/96",
-        )
-        self.endpoint = driver.complete_endpoint(network, endpoint)
-        sandbox = Sandbox(SandboxId("s"), ContainerId("c"), self.container, True, (self.endpoint,))
-
-        def plan() -> Plan:
-            return driver.plan_endpoint(
-                network, self.endpoint or endpoint, sandbox, self.view(), self.world.read(self.container)
-            )
-
-        self.world.apply(*plan().steps)
-        assert not plan().steps
-        self.world.apply(*plan_default_routes(sandbox, self.world.read(self.container).routes))
-
-    def firewall(self, driver: Driver, network: Network) -> None:
-        rules = driver.firewall_rules(network)
-        assert rules is not None
-        self.world.apply(Nft(render_all(Firewall(self.table, (rules,)))))
-
-
-@dataclass
-class Lab:
-    spaces: Namespaces
-    router: Namespace
-    segments: dict[str, Namespace]
-    hosts: list[Host]
-
-    def nodes(self) -> dict[NodeId, NodeRecord]:
-        return {host.record.id: host.record for host in self.hosts}
-
-    def tell(self, network: Network) -> None:
-        """Have every host see all, as the cluster's records would say it."""
-        blocks = tuple(
-            Block(network.id, BLOCKS[version].format(host.number), host.record.id, 1, BlockState.CONFIRMED)
-            for host in self.hosts
-            for version in (4, 6)
-        )
-        for host in self.hosts:
-            host.cluster = ClusterView(host.record, self.nodes(), {network.id: blocks})
-
-    def up(self, network: Network, *, wireguard: bool = False) -> RoutedDriver:
-        """Bring a routed network up on every host, with a container in it."""
-        driver = RoutedDriver()
-        if wireguard:
-            self.keys()
-        self.tell(network)
-        for host in self.hosts:
-            driver.check(network, (), host.view())
-            host.converge(driver, network)
-            host.firewall(driver, network)
-            host.attach(driver, network)
-            host.converge(driver, network)
-        return driver
-
-    def keys(self) -> None:
-        for host in self.hosts:
-            host.world.run(host.wireguard.ensure())
-            host.record = replace(
-                host.record, wireguard_key=host.wireguard.public_key(), wireguard_port=51820
-            )
-
-
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with namespaces() as spaces:
-        router = spaces.new()
-        router.sysctl("net.ipv4.ip_forward", "1")
-        router.sysctl("net.ipv6.conf.all.forwarding", "1")
-        router.sysctl("net.ipv6.conf.default.accept_dad", "0")
-        segments = {}
-        for name, four, six in (("a", "192.0.2", "2001:db8:a"), ("b", "198.51.100", "2001:db8:b")):
-            segment = segments[name] = make_switch(spaces)
-            spaces.wire(router, f"to-{name}", segment, "router")
-            segment.ip("link set router master sw0")
-            router.ip(f"address add {four}.254/24 dev to-{name}")
-            router.ip(f"address add {six}::fe/64 dev to-{name}")
-        yield Lab(
-            spaces,
-            router,
-            segments,
-            [Host(spaces, segments["b" if n == 3 else "a"], n, tmp_path) for n in (1, 2, 3)],
-        )
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """`with_shortcuts` has them taken as well."""
+    with lab_of_routers(tmp_path, shortcuts=getattr(request, "param", False)) as lab:
+        yield lab
+
+
+with_shortcuts = pytest.mark.parametrize("lab", [False, True], ids=["tracked", "shortcuts"], indirect=True)
 
 
 # Traffic ------------------------------------------------------------------------------------
-
-
-def _talk(one: Host, other: Host, version: int) -> str:
-    """Exchange a mebibyte; return the address that `one` was seen with."""
-    return exchange(one, other, one.address(version), other.address(version))
 
 
 BACKENDS = [
@@ -231,12 +56,13 @@ BACKENDS = [
 OVERHEAD = {"vxlan": 50, "wireguard": 60, "direct": 0}
 
 
+@with_shortcuts
 @pytest.mark.parametrize(("mode", "outer"), [("gateway", 4), ("point", 4), ("gateway", 6)])
 @pytest.mark.parametrize("options", BACKENDS)
 def test_containers_meet_whatever_the_transport(
     lab: Lab, options: dict[str, str], mode: str, outer: int
 ) -> None:
-    network = replace(_network(), options={VNI: "5001", MODE: mode, **options})
+    network = replace(network_of(), options={VNI: "5001", MODE: mode, **options})
     backend = options["backend"]
     if outer == 6:
         for host in lab.hosts:
@@ -248,7 +74,7 @@ def test_containers_meet_whatever_the_transport(
         for here, there in ((one, two), (one, three), (three, two)):
             ping(here, there.address(version))
             # Its own address, not that of a host.
-            assert _talk(here, there, version) == here.address(version)
+            assert talk(here, there, version) == here.address(version)
             ping(here, there.address(version), packet=mtu, whole=True)
             with pytest.raises(OSError, match="Message too long"):
                 ping(here, there.address(version), packet=mtu + 2, whole=True)
@@ -263,12 +89,12 @@ def test_containers_meet_whatever_the_transport(
 
 @pytest.mark.parametrize("mode", ["gateway", "point"])
 def test_direct_within_a_segment(lab: Lab, mode: str) -> None:
-    network = _network(backend="direct")
+    network = network_of(backend="direct")
     network = replace(network, options={**network.options, MODE: mode})
     driver = lab.up(network)
     one, two, three = lab.hosts
     for version in (4, 6):
-        assert _talk(one, two, version) == one.address(version)
+        assert talk(one, two, version) == one.address(version)
         ping(one, two.address(version), packet=1500, whole=True)
         # There is no plain route across a router that knows none of this.
         with pytest.raises(OSError, match=r"No route|timed out|unreachable"):
@@ -279,7 +105,7 @@ def test_direct_within_a_segment(lab: Lab, mode: str) -> None:
 
 
 def test_cross_subnet_is_plain_within_the_segment_and_vxlan_across(lab: Lab) -> None:
-    lab.up(_network(backend="vxlan", cross_subnet="true"))
+    lab.up(network_of(backend="vxlan", cross_subnet="true"))
     one, two, three = lab.hosts
     for other, encapsulated in ((two, False), (three, True)):
         with Capture(lab.segments["a"]) as capture:
@@ -291,10 +117,11 @@ def test_cross_subnet_is_plain_within_the_segment_and_vxlan_across(lab: Lab) -> 
         assert (4789 in ports) is encapsulated
 
 
+@with_shortcuts
 def test_what_leaves_for_elsewhere_is_masqueraded_and_nothing_else(lab: Lab) -> None:
-    lab.up(_network())
+    lab.up(network_of())
     one, _, three = lab.hosts
-    assert _talk(one, three, 4) == one.address(4)
+    assert talk(one, three, 4) == one.address(4)
     lab.router.ip("address add 203.0.113.1/32 dev lo")
 
     def listen() -> socket.socket:
@@ -311,50 +138,54 @@ def test_what_leaves_for_elsewhere_is_masqueraded_and_nothing_else(lab: Lab) -> 
     assert peer[0] == "192.0.2.1"
 
 
+@with_shortcuts
 def test_an_internal_network_reaches_its_other_hosts_and_nothing_else(lab: Lab) -> None:
-    lab.up(_network(internal=True))
+    lab.up(network_of(internal=True))
     one, _, three = lab.hosts
     for version in (4, 6):
-        assert _talk(one, three, version) == one.address(version)
+        assert talk(one, three, version) == one.address(version)
     with pytest.raises(OSError, match=r"unreachable|timed out"):
         ping(one, "192.0.2.254", wait_s=1)
 
 
+@with_shortcuts
 @pytest.mark.parametrize("mode", ["gateway", "point"])
 def test_a_published_port_is_reached_from_everywhere(lab: Lab, mode: str) -> None:
-    network = replace(_network(), options={VNI: "5001", MODE: mode})
+    network = replace(network_of(), options={VNI: "5001", MODE: mode})
     driver = lab.up(network)
     one, two, three = lab.hosts
-    rules = driver.firewall_rules(network)
-    assert rules is not None
-    published = tuple(Publication("tcp", "", 8080, one.address(version), 7005) for version in (4, 6))
-    one.world.apply(Nft(render_all(Firewall(one.table, (rules,), published))))
-    for version, host in ((4, "192.0.2.1"), (6, "2001:db8:a::1")):
+    published = (Publication("tcp", "", 8080, one.address(version), 7005) for version in (4, 6))
+    one.firewall(driver, network, *published)
+    first = "fd77::1:1" if mode == "gateway" else "fd77::1:0"
+    for version, host, within in ((4, "192.0.2.1", "10.77.1.64"), (6, "2001:db8:a::1", first)):
 
-        def connect(host: str = host, version: int = version) -> None:
-            with socket.socket(FAMILY[version], socket.SOCK_STREAM) as client:
-                client.settimeout(WAIT_S)
-                client.connect((host, 8080))
+        def connect(*hosts: str, version: int = version) -> None:
+            for host in hosts:
+                with socket.socket(FAMILY[version], socket.SOCK_STREAM) as client:
+                    client.settimeout(WAIT_S)
+                    client.connect((host, 8080))
 
         with one.socket(version, socket.SOCK_STREAM, one.address(version), 7005) as listener:
             listener.listen()
-            lab.router.call(connect)
+            lab.router.call(partial(connect, host))
             for other in (two, three):
-                other.inside(connect)
+                # The host has an address in the network as well.
+                other.inside(partial(connect, host, within))
             # Who comes from outside keeps its address.
             accepted, (peer, *_) = listener.accept()
             accepted.close()
             assert peer == {4: "192.0.2.254", 6: "2001:db8:a::fe"}[version]
 
 
+@with_shortcuts
 def test_nobody_else_gets_in(lab: Lab) -> None:
     """Neither who routes by a host of ours from outside, nor who pretends to be one of the network."""
-    lab.up(_network())
+    lab.up(network_of())
     one, two, three = lab.hosts
     lab.router.ip("route add 10.77.0.0/16 via 192.0.2.1")
     for target in (one, three):
         with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
-            lab.router.call(lambda target=target: echo(target.address(4), wait_s=1))
+            lab.router.call(partial(echo, target.address(4), wait_s=1))
     lab.router.ip("address add 10.77.2.71/32 dev lo")
     lab.router.ip("route replace 10.77.1.64/26 via 192.0.2.1 src 10.77.2.71")
     with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
@@ -362,8 +193,9 @@ def test_nobody_else_gets_in(lab: Lab) -> None:
     ping(one, two.address(4))
 
 
+@with_shortcuts
 def test_removal_leaves_nothing(lab: Lab) -> None:
-    network = replace(_network(cross_subnet="true"), options={VNI: "5001", MODE: POINT_MODE})
+    network = replace(network_of(), options={VNI: "5001", MODE: POINT_MODE})
     before = {host.number: host.world.read() for host in lab.hosts}
     driver = lab.up(network)
     for host in lab.hosts:
@@ -395,7 +227,7 @@ def _shout(host: Host, version: int, address: str, marker: bytes, times: int = 2
 
 @has_wireguard
 def test_wireguard_sends_nothing_in_the_clear(lab: Lab) -> None:
-    network = _network(backend="wireguard")
+    network = network_of(backend="wireguard")
     driver = RoutedDriver()
     one, two, three = lab.hosts
     lab.keys()
@@ -440,7 +272,7 @@ def test_wireguard_sends_nothing_in_the_clear(lab: Lab) -> None:
         host.firewall(driver, network)
     with Capture(lab.segments["a"]) as capture:
         for other in (two, three):
-            assert _talk(one, other, 4) == one.address(4)
+            assert talk(one, other, 4) == one.address(4)
             _shout(one, 4, other.address(4), marker)
         frames = capture.take()
     assert len(frames) > 100
@@ -453,7 +285,7 @@ def _stream(one: Host, other: Host) -> Stream:
 
 @has_wireguard
 def test_a_key_is_rotated_without_loss(lab: Lab) -> None:
-    network = _network(backend="wireguard")
+    network = network_of(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
     ping(one, two.address(4))
@@ -465,7 +297,7 @@ def test_a_key_is_rotated_without_loss(lab: Lab) -> None:
             assert host.record.wireguard_key != before
             lab.tell(network)
             # The one whose key it is first; then the others hear of it.
-            for other in sorted(lab.hosts, key=lambda item, host=host: item is not host):
+            for other in (host, *(item for item in lab.hosts if item is not host)):
                 other.converge(driver, network)
             time.sleep(0.3)
             ping(one, two.address(4))
@@ -477,7 +309,7 @@ def test_a_key_is_rotated_without_loss(lab: Lab) -> None:
 @has_wireguard
 def test_a_key_is_rotated_without_loss_where_only_one_side_sends(lab: Lab) -> None:
     """Nobody sends to the one with the new key, so that nobody would shake hands with it by himself."""
-    network = _network(backend="wireguard")
+    network = network_of(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
     ping(one, two.address(4))
@@ -493,7 +325,7 @@ def test_a_key_is_rotated_without_loss_where_only_one_side_sends(lab: Lab) -> No
 
 @has_wireguard
 def test_wireguard_go_dies_and_comes_back(lab: Lab) -> None:
-    network = _network(backend="wireguard")
+    network = network_of(backend="wireguard")
     driver = lab.up(network, wireguard=True)
     one, two, _ = lab.hosts
     ping(one, two.address(4))
@@ -526,7 +358,7 @@ def _process_of(device: str) -> int:
 
 @has_wireguard
 def test_the_private_key_is_nowhere_but_in_its_file(lab: Lab) -> None:
-    lab.up(_network(backend="wireguard"), wireguard=True)
+    lab.up(network_of(backend="wireguard"), wireguard=True)
     host = lab.hosts[0]
     secret = host.wireguard.key_file.read_text().strip()
     assert host.wireguard.key_file.stat().st_mode & 0o777 == 0o600
@@ -564,7 +396,7 @@ def _overlay(lab: Lab, network: Network) -> OverlayDriver:
 @has_wireguard
 def test_an_encrypted_overlay(lab: Lab) -> None:
     network = replace(
-        _network("overlay"),
+        network_of("overlay"),
         options={VNI: "5002", overlay.ENCRYPTED: ""},
         pools=(PoolConfig("10.77.0.0/16", gateway="10.77.0.1"), PoolConfig("fd77::/96", gateway="fd77::1")),
     )
@@ -580,7 +412,7 @@ def test_an_encrypted_overlay(lab: Lab) -> None:
     with Capture(lab.segments["a"]) as capture:
         for version in (4, 6):
             for other in (two, three):
-                assert _talk(one, other, version) == one.address(version)
+                assert talk(one, other, version) == one.address(version)
                 _shout(one, version, other.address(version), marker)
         mtu = one.world.link(overlay.device_name(network)).mtu
         assert mtu == 1500 - 60 - 70

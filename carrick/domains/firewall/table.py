@@ -9,7 +9,8 @@ Two tables, `inet NAME` and `bridge NAME`, NAME being the daemon's. In the first
   received, sent   not tracked, but counted by the other host's address
   sealed           dropped, unless they come out of the node's WireGuard device
   smuggled         a tunnel's packets from a container, which must not get into a network that it is not on,
-                   here or (in a cluster) on another host: dropped, but on its own bridge
+                   here or (in a cluster) on another host: dropped, but within its own network
+  unwrapped        the same from a container elsewhere, by a routed network: dropped if they are for the host
   nat_prerouting,
   nat_output       jump to `publish` for packets to an address of this host
   publish          one map lookup each for "this address and port" and "any address, this port"
@@ -66,6 +67,11 @@ class Across:
     plain: bool = False
     blocks: tuple[int, ...] = ()
 
+    @property
+    def is_tunnel(self) -> bool:
+        """Tell whether packets always go by the network's own links."""
+        return bool(self.links) and not self.wireguard and not self.plain
+
     def names(self, table: str) -> tuple[str, ...]:
         return (*self.links, *((device_name(table),) if self.wireguard else ()))
 
@@ -77,8 +83,9 @@ class NetworkRules:
     `key` names its chains (the short network id). `mode4`/`mode6` are the gateway modes. `snat4`/`snat6`
     are the source addresses to use instead of masquerading, or "". `across` is for a routed network that has
     parts of its subnets on other hosts. `vni` is that of its VXLAN (0: none); with `sealed` its packets come
-    out of the node's WireGuard device, or are forged. `lent` are bridges of another engine that have parts of
-    the subnets: what goes into those is that engine's to judge.
+    out of the node's WireGuard device, or are forged. `stateless`: what is sent within its IPv4 subnet is not
+    tracked, where that is possible. `lent` are bridges of another engine that have parts of the subnets:
+    what goes into those is that engine's to judge.
     """
 
     key: str
@@ -95,10 +102,31 @@ class NetworkRules:
     across: Across | None = None
     vni: int = 0
     sealed: bool = False
+    stateless: bool = False
     lent: tuple[str, ...] = ()
 
     def mode(self, version: int) -> str:
         return self.mode6 if version == 6 else self.mode4
+
+    def masquerades(self, version: int) -> bool:
+        """Tell whether what leaves the network gets an address of the host's."""
+        if self.internal or self.mode(version) in {ROUTED, ISOLATED}:
+            return False
+        return bool(self.snat6 if version == 6 else self.snat4) or self.masquerade
+
+    @property
+    def is_stateless(self) -> bool:
+        """Tell whether what is sent within its IPv4 subnet, but to this host's addresses, is not tracked.
+
+        Nothing depends on the past there: all may talk to all, and what is published is translated, and
+        answered, by addresses of hosts. Two things would: where containers leave the network with their own
+        address they come to a published port of another host with it, and the answer looks as if it were
+        within the subnet; and routers between hosts, where packets go plain, report errors that are let in
+        because of what they are about.
+        """
+        if self.across is None or not self.across.is_tunnel or not self.stateless or self.lent:
+            return False
+        return self.inter_container and (self.internal or self.masquerades(4))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -171,6 +199,7 @@ _MAPS = (
     ("set", "cluster6", "ipv6_addr", "flags interval;"),
     ("map", "counted4", "ipv4_addr : verdict", "flags interval;"),
     ("map", "counted6", "ipv6_addr : verdict", "flags interval;"),
+    ("map", "stateless4", "ipv4_addr : verdict", "flags interval;"),
     ("map", "into", "ifname : verdict", ""),
     ("map", "outof", "ifname : verdict", ""),
 )
@@ -188,6 +217,7 @@ _CHAINS = (
     ("sent", ""),
     ("sealed", ""),
     ("smuggled", ""),
+    ("unwrapped", ""),
     ("untracked", ""),
     ("across", ""),
 )
@@ -196,12 +226,15 @@ _VNI_MAPS = ("arriving_vni", "leaving_vni")
 # are looked up by all four, which nftables compares as one number.
 _VNI = "@th,96,32"
 _VNI_MASKED = f"{_VNI} & 0xffffff00"
+# A router has the first address of each IPv6 subnet as well (RFC 4291, section 2.6.1).
+_TO_THIS_HOST = "fib daddr type { local, anycast }"
 
 _RULES = (
     ("raw_prerouting", f"udp dport {VXLAN_PORT} jump tunnelled"),
     # route_localnet on our bridges (for ports published on 127.0.0.1) must not open the host's loopback
     # to containers.
     ("raw_prerouting", "ip daddr 127.0.0.0/8 iifname @bridges drop"),
+    ("raw_prerouting", "ip daddr vmap @stateless4"),
     # The tunnel's own packets are none of the tracker's business: their contents are, where they come out.
     ("tunnelled", f"{_VNI_MASKED} vmap @arriving_vni"),
     ("raw_output", f"udp dport {VXLAN_PORT} {_VNI_MASKED} vmap @leaving_vni"),
@@ -209,14 +242,19 @@ _RULES = (
     ("received", "iif . ip saddr @arrived4 notrack accept"),
     ("received", "iif . ip6 saddr @arrived6 notrack accept"),
     ("received", "iifname @bridges goto smuggled"),
+    ("received", "ip saddr @cluster4 goto unwrapped"),
+    ("received", "ip6 saddr @cluster6 goto unwrapped"),
     ("received", "notrack"),
     ("received", "update @arrived4 { iif . ip saddr counter }"),
     ("received", "update @arrived6 { iif . ip6 saddr counter }"),
-    ("smuggled", "fib daddr type local drop"),
-    # Bridged, where br_netfilter is on: tunnels of their own between containers of one network.
-    ("smuggled", "ip daddr . iifname @own4 accept"),
-    ("smuggled", "ip6 daddr . iifname @own6 accept"),
+    ("smuggled", f"{_TO_THIS_HOST} drop"),
+    # Tunnels of their own between containers of one network. Who forges its address may mean a host that
+    # was let in before.
+    ("smuggled", "ip saddr . iifname @own4 ip daddr . iifname @own4 return"),
+    ("smuggled", "ip6 saddr . iifname @own6 ip6 daddr . iifname @own6 return"),
     ("smuggled", "drop"),
+    # A host has addresses in its routed networks. No tunnel of ours ends there.
+    ("unwrapped", f"{_TO_THIS_HOST} drop"),
     ("sent", "ip daddr @sent4 notrack accept"),
     ("sent", "ip6 daddr @sent6 notrack accept"),
     ("sent", "notrack"),
@@ -294,7 +332,9 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     inet = f"inet {firewall.table}"
     lines = [f"add table {inet}", f"add chain {inet} admin"]
     # nft sends an interval map's elements with the map: the chains that they name must come before.
-    lines += [f"add chain {inet} {chain}" for item in firewall.networks for _, _, chain in _counting(item)]
+    named = [chain for item in firewall.networks for _, _, chain in _counting(item)]
+    named += [chain for item in firewall.networks for _, chain in _stateless(item)]
+    lines += [f"add chain {inet} {chain}" for chain in named]
     for kind, name, typed, flags in _MAPS:
         lines.append(f"add {kind} {inet} {name} {{ type {typed}; {flags} }}")
     # What `type` cannot say: it is the part of a packet that it is compared with.
@@ -318,6 +358,10 @@ def render_all(firewall: Firewall, stale: Sequence[str] = ()) -> tuple[str, ...]
     if firewall.clustered:
         lines.append(f"add rule {inet} tunnelled iifname @bridges goto smuggled")
     lines.append(f'add rule {inet} sealed iifname != "{device_name(firewall.table)}" drop')
+    lines += [
+        f"add rule {inet} sealed {address} saddr @cluster{version} goto unwrapped"
+        for version, address in ((4, "ip"), (6, "ip6"))
+    ]
     lines.append(f"add rule {inet} sealed notrack")
     lines += _render_bridge_table(firewall)
     for network in firewall.networks:
@@ -378,7 +422,7 @@ def _lent_chain(network: NetworkRules) -> str:
 
 def is_network_chain(name: str) -> bool:
     """Tell whether a chain of our table is one that `chain_names` gave."""
-    return name.startswith(("into_", "outof_", "counted4_", "counted6_"))
+    return name.startswith(("into_", "outof_", "counted4_", "counted6_", "stateless4_"))
 
 
 def _counting(network: NetworkRules) -> list[tuple[IPv4Network | IPv6Network, int, str]]:
@@ -388,6 +432,15 @@ def _counting(network: NetworkRules) -> list[tuple[IPv4Network | IPv6Network, in
     return [
         (subnet, length, f"counted{subnet.version}_{network.key}")
         for subnet, length in zip(network.subnets, network.across.blocks, strict=True)
+    ]
+
+
+def _stateless(network: NetworkRules) -> list[tuple[IPv4Network | IPv6Network, str]]:
+    """Return the subnets among whose addresses nothing is tracked, and the chains that see to it."""
+    return [
+        (subnet, f"stateless4_{network.key}")
+        for subnet in network.subnets
+        if network.is_stateless and subnet.version == 4
     ]
 
 
@@ -407,6 +460,9 @@ def render_add_network(table: str, network: NetworkRules) -> list[str]:
     for subnet, length, chain in _counting(network):
         lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
         lines += [f"add rule {inet} {chain} {rule}" for rule in _rules_counting(network, subnet, length)]
+    for subnet, chain in _stateless(network):
+        lines += [f"add chain {inet} {chain}", f"flush chain {inet} {chain}"]
+        lines += [f"add rule {inet} {chain} {rule}" for rule in _rules_stateless(subnet)]
     lines += [f"add element {inet} {name} {{ {element} }}" for name, element in _elements(network)]
     return lines
 
@@ -422,6 +478,7 @@ def render_remove_network(table: str, network: NetworkRules) -> list[str]:
     chains = list(chain_names(network))
     chains += [_lent_chain(network)] if network.lent else []
     chains += [chain for _, _, chain in _counting(network)]
+    chains += [chain for _, chain in _stateless(network)]
     for chain in chains:
         lines += [f"flush chain {inet} {chain}", f"delete chain {inet} {chain}"]
     return lines
@@ -468,6 +525,11 @@ def _rules_counting(network: NetworkRules, subnet: IPv4Network | IPv6Network, le
         f"iifname != {ours} {family} saddr {subnet} "
         f"update @blocks_received{version} {{ {family} saddr & {mask} counter }}",
     )
+
+
+def _rules_stateless(subnet: IPv4Network | IPv6Network) -> tuple[str, ...]:
+    """What comes to this host's own address there may be the answer to what was translated."""
+    return (f"ip saddr != {subnet} return", f"{_TO_THIS_HOST} return", "notrack")
 
 
 def _rules_among(network: NetworkRules, bridge: str) -> list[str]:
@@ -530,18 +592,17 @@ def _elements(network: NetworkRules) -> list[tuple[str, str]]:
         elements.append(("leaving_vni", f"{key} : goto {outof_host}"))
     for subnet, _, chain in _counting(network):
         elements.append((f"counted{subnet.version}", f"{subnet} : jump {chain}"))
+    for subnet, chain in _stateless(network):
+        elements.append(("stateless4", f"{subnet} : goto {chain}"))
     for subnet in network.subnets:
         version = subnet.version
         elements.append((f"own{version}", f"{subnet} . {bridge}"))
         if network.across is not None:
             elements.append((f"cluster{version}", str(subnet)))
-        if network.internal or network.mode(version) in {ROUTED, ISOLATED}:
-            continue
-        source = network.snat6 if version == 6 else network.snat4
-        if source:
-            elements.append((f"snat{version}", f"{subnet} : {source}"))
-        elif network.masquerade:
-            elements.append((f"masquerade{version}", str(subnet)))
+        if network.masquerades(version):
+            source = network.snat6 if version == 6 else network.snat4
+            name, value = (f"snat{version}", f" : {source}") if source else (f"masquerade{version}", "")
+            elements.append((name, f"{subnet}{value}"))
     return elements
 
 

@@ -86,6 +86,14 @@ class Kernel(Protocol):
         """Return the nftables tables that there are, each as `family name`, foreign ones included."""
         ...
 
+    async def list_nft_chains(self) -> list[dict[str, Any]]:
+        """Return the nftables chains that there are, foreign ones included, as nft's JSON: without rules."""
+        ...
+
+    async def list_nft_chain(self, chain: str) -> list[dict[str, Any]] | None:
+        """Return a chain (`family table name`) and its rules as nft's JSON, or None if it is not there."""
+        ...
+
     async def list_nft_all(self) -> list[dict[str, Any]]:
         """Return the whole ruleset, foreign tables included, as nft's JSON (for `doctor`)."""
         ...

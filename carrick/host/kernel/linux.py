@@ -111,8 +111,18 @@ class LinuxKernel:
         return sorted(str(path) for path in directory.iterdir()) if directory.is_dir() else []
 
     async def list_nft(self, table: str) -> list[dict[str, Any]] | None:
+        return await self._list_if_there(f"table {table}")
+
+    async def list_nft_chains(self) -> list[dict[str, Any]]:
+        listed = await self._run(self._nft.run_json, "list chains")
+        return [item["chain"] for item in listed if "chain" in item]
+
+    async def list_nft_chain(self, chain: str) -> list[dict[str, Any]] | None:
+        return await self._list_if_there(f"chain {chain}")
+
+    async def _list_if_there(self, what: str) -> list[dict[str, Any]] | None:
         try:
-            return await self._run(self._nft.run_json, f"list table {table}")
+            return await self._run(self._nft.run_json, f"list {what}")
         except KernelRefused as error:
             if "No such file" in error.message:
                 return None
@@ -261,15 +271,17 @@ class LinuxKernel:
     ) -> None:
         try:
             if isinstance(step, steps.AddShortcut):
-                self._shortcuts.add(step.tunnel, _there(rtnl.find(step.port), step.port), step.mac)
+                port = _there(rtnl.find(step.port), step.port)
+                self._shortcuts.add(step.tunnel, port, step.mac, step.address)
                 return
             links = rtnl.read().links
             tunnel = _there(links.get(step.tunnel), step.tunnel)
-            ports = [link for link in links.values() if tunnel.master and link.master == tunnel.master]
+            ports = [link for link in links.values() if link.master == step.bridge]
             if isinstance(step, steps.RemoveShortcut):
                 self._shortcuts.remove(tunnel, ports)
             else:
-                self._shortcuts.set(tunnel, ports, rtnl.read_fdb(step.tunnel))
+                bridge = _there(links.get(step.bridge), step.bridge)
+                self._shortcuts.set(tunnel, bridge, ports, rtnl.read_fdb(step.tunnel), step.subnet)
         except OSError as error:
             _log.warning("%s: %s; packets go the plain way", step.describe(), error.strerror)
 

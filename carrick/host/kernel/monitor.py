@@ -1,7 +1,8 @@
 """Notice that somebody else changed the network, by netlink's notifications.
 
 An address, a rule, a route, a link of ours, or a row of its FDB or neighbour table that a foreign process
-took away is reason to look (`Reconciler.converge` does). Addresses, rules and routes come with the port id of
+took away is reason to look (`Reconciler.converge` does). That others change what rules there are is told
+apart: it may be reason to pass them by no longer. Addresses, rules and routes come with the port id of
 the socket that changed them. A link that goes or goes down, and a row that goes, is reported by the kernel in
 its own name, so the kernel's side remembers what was our doing (`own`); links without our mark are passed
 over, for on a busy host most are none of ours. (A port taken out of its bridge is reported without its mark,
@@ -56,12 +57,21 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 _HEADER = struct.Struct("=LHHLL")
 _NFT_MSG_DELTABLE = (10 << 8) | 2
+_NFT_MSG_NEWCHAIN = (10 << 8) | 3
 _NFT_MSG_DELCHAIN = (10 << 8) | 5
+_NFT_MSG_NEWRULE = (10 << 8) | 6
 _NFT_MSG_DELRULE = (10 << 8) | 8
 _NFT_MSG_DELSET = (10 << 8) | 11
 _NFT_MSG_DELSETELEM = (10 << 8) | 14
 _NFT_MSG_NEWGEN = (10 << 8) | 15
 _DELETIONS = {_NFT_MSG_DELTABLE, _NFT_MSG_DELCHAIN, _NFT_MSG_DELRULE, _NFT_MSG_DELSET, _NFT_MSG_DELSETELEM}
+_CHANGES_OF_RULES = {
+    _NFT_MSG_DELTABLE,
+    _NFT_MSG_NEWCHAIN,
+    _NFT_MSG_DELCHAIN,
+    _NFT_MSG_NEWRULE,
+    _NFT_MSG_DELRULE,
+}
 _IFF_UP = 0x1
 _MOST = 1 << 16
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
@@ -75,15 +85,26 @@ class IsOwn(Protocol):
 
 
 class Monitor:
-    """Calls `on_change` (in the event loop) when a foreign process took something of ours away."""
+    """Calls `on_change` (in the event loop) when a foreign process took something of ours away.
 
-    def __init__(self, is_own: IsOwn, on_change: Callable[[str], None], *, table: str = "carrick") -> None:
+    And `on_rules` when one changed nftables' rules or chains, ours or not; elements of sets are none.
+    """
+
+    def __init__(
+        self,
+        is_own: IsOwn,
+        on_change: Callable[[str], None],
+        *,
+        table: str = "carrick",
+        on_rules: Callable[[], None] | None = None,
+    ) -> None:
         self._is_own = is_own
         self._table = table
         self._mark = f"{table}:"
         self._on_change = on_change
+        self._on_rules = on_rules
         self._sockets: list[socket.socket] = []
-        self._rules_went = False
+        self._rules_went = self._rules_changed = False
         self._links: Netlink | None = None
 
     def start(self) -> None:
@@ -183,16 +204,22 @@ class Monitor:
         return parse_link(bodies[0]).alias
 
     def _judge_rules(self, kind: int, port_id: int, body: bytes) -> str:
-        """A transaction's messages end in NEWGEN; only deletions from our tables matter.
+        """A transaction's messages end in NEWGEN; only deletions from our tables are reason to look.
 
         Another daemon in this namespace replaces its own tables, as every firewall does at a reload.
         """
         if kind in _DELETIONS and _table_of(body) == self._table:
             self._rules_went = True
+        self._rules_changed = self._rules_changed or kind in _CHANGES_OF_RULES
         if kind != _NFT_MSG_NEWGEN:
             return ""
-        went, self._rules_went = self._rules_went, False
-        return "nftables rules were deleted" if went and not self._is_own(port_id) else ""
+        went, changed = self._rules_went, self._rules_changed
+        self._rules_went = self._rules_changed = False
+        if (not changed and not went) or self._is_own(port_id):
+            return ""
+        if changed and self._on_rules is not None:
+            self._on_rules()
+        return "nftables rules were deleted" if went else ""
 
 
 def _went_down(body: bytes) -> bool:

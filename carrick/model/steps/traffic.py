@@ -1,6 +1,7 @@
 """What else decides how packets go: rates, shortcuts, announcements, sysctls, nftables, known flows."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from .namespaces import inside
 
@@ -25,13 +26,18 @@ class SetRate:
 
 @dataclass(frozen=True, slots=True)
 class SetShortcut:
-    """Have what goes by a VXLAN device, one of a bridge's ports, pass that bridge by: see `host.kernel.bpf`.
+    """Have what goes by a VXLAN device pass its network's bridge by: see `host.kernel.bpf`.
+
+    The device is one of the bridge's ports; or, with `subnet`, packets are routed between the two, and those
+    from one address of the subnet to another pass the host's forwarding by.
 
     What its FDB says is copied to where the kernel looks first, and is kept in step with it from then on. A
     kernel that refuses is told of in the log, and everything goes the plain way.
     """
 
     tunnel: str
+    bridge: str
+    subnet: IPv4Network | None = None
 
     def describe(self) -> str:
         return f"bpftool net attach tcx_ingress name carrick-receive dev {self.tunnel}"
@@ -41,12 +47,13 @@ class SetShortcut:
 class AddShortcut:
     """Let a container's link, by its end on the host, take part in the shortcut of `tunnel`, if there is one.
 
-    `mac` is the container's end's.
+    `mac` is the container's end's, `address` the container's IPv4 address where packets are routed to it.
     """
 
     tunnel: str
     port: str
     mac: str
+    address: str = ""
 
     def describe(self) -> str:
         return f"bpftool net attach tcx_ingress name carrick-send dev {self.port}"
@@ -54,9 +61,10 @@ class AddShortcut:
 
 @dataclass(frozen=True, slots=True)
 class RemoveShortcut:
-    """Have all that goes by a VXLAN device go the plain way."""
+    """Have all that goes by a VXLAN device, and by the ports of its network's bridge, go the plain way."""
 
     tunnel: str
+    bridge: str
 
     def describe(self) -> str:
         return f"bpftool net detach tcx_ingress dev {self.tunnel}"

@@ -183,6 +183,16 @@ class FakeKernel:
         self._faults.check_alive()
         return list(self.rulesets)
 
+    async def list_nft_chains(self) -> list[dict[str, Any]]:
+        return [item["chain"] for item in await self.list_nft_all() if "chain" in item]
+
+    async def list_nft_chain(self, chain: str) -> list[dict[str, Any]] | None:
+        family, table, name = chain.split(" ")
+        listed = await self.list_nft(f"{family} {table}") or []
+        if not any(item.get("chain", {}).get("name") == name for item in listed):
+            return None
+        return [item for item in listed if item.get("rule", {}).get("chain", name) == name]
+
     async def list_nft_all(self) -> list[dict[str, Any]]:
         self._faults.check_alive()
         return [item for items in self.rulesets.values() for item in items]

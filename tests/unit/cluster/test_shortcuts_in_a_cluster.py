@@ -1,5 +1,6 @@
 """When overlay networks take shortcuts past their bridges, and when not; on fake kernels."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
 
 RULE = {"chain": "forward", "expr": []}
+TAKEN = "overlay networks take them, and routed ones by VXLAN"
 
 
 class Host(ClusterMember):
@@ -31,6 +33,17 @@ class Host(ClusterMember):
         """By the first two letters of a link's name: `vx` the tunnel's, `ck` a container's."""
         links = (await self.machine.kernel.read()).links.values()
         return {link.name[:2]: link.shortcut for link in links if link.name.startswith(("vx-", "ck"))}
+
+    async def all_states(self) -> list[ShortcutState]:
+        links = (await self.machine.kernel.read()).links.values()
+        return [link.shortcut for link in links if link.name.startswith(("vx-", "ck"))]
+
+    def is_stateless(self) -> bool:
+        """Tell whether the firewall, as it was put last, leaves a network's packets untracked."""
+        (*_, last) = [
+            item for item in self.machine.kernel.transactions if any("flush" in line for line in item)
+        ]
+        return any("add element inet carrick stateless4" in line for line in last)
 
     async def finding(self) -> Finding:
         (found,) = [item for item in await self.engine.system.doctor() if item.subject == "shortcuts"]
@@ -52,7 +65,7 @@ async def test_taken_where_nobody_can_miss_what_is_passed_by(host: Host) -> None
     await host.run("web", "blue")
     assert await host.states() == {"vx": "set", "ck": "set"}
     found = await host.finding()
-    assert (found.level, found.problem) == ("ok", "overlay networks take them")
+    assert (found.level, found.problem) == ("ok", TAKEN)
     assert await host.engine.reconciler.converge() == []
     assert await host.engine.reconciler.inspect_sandboxes() == []
 
@@ -101,13 +114,88 @@ async def test_given_up_when_somebody_could_and_taken_again(
     await host.finding()
     await host.engine.reconciler.converge()
     await host.engine.reconciler.inspect_sandboxes()
-    links = (await host.machine.kernel.read()).links.values()
-    assert {link.shortcut for link in links if link.name.startswith(("vx-", "ck"))} == {"set"}
+    assert set(await host.all_states()) == {"set"}
 
 
-async def test_rules_of_others_for_ip_are_in_nobodys_way(host: Host) -> None:
-    _forbid("ip")(host.machine.kernel, True)
-    assert (await host.finding()).problem == "overlay networks take them"
+def _forward(kernel: FakeKernel, on: bool) -> None:
+    chain = {"family": "ip", "table": "t", "name": "FORWARD", "hook": "forward", "policy": "accept"}
+    rule = {"family": "ip", "table": "t", "chain": "FORWARD", "expr": []}
+    kernel.rulesets["ip t"] = [{"chain": chain}, *([{"rule": rule}] if on else [])]
+
+
+def _drop(kernel: FakeKernel, on: bool) -> None:
+    chain = {"family": "inet", "table": "t", "name": "all", "hook": "prerouting", "policy": "drop"}
+    kernel.rulesets["inet t"] = [{"chain": chain}] if on else []
+
+
+def _administer(kernel: FakeKernel, on: bool) -> None:
+    chain = {"family": "inet", "table": "carrick", "name": "admin"}
+    rule = {"family": "inet", "table": "carrick", "chain": "admin", "expr": []}
+    kernel.rulesets["inet carrick"] = [{"chain": chain}, *([{"rule": rule}] if on else [])]
+
+
+def _keep_legacy(kernel: FakeKernel, on: bool) -> None:
+    kernel.legacy_tables = ["filter"] if on else []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_forward, "in the chain ip t FORWARD"),
+        (_drop, "in the chain inet t all"),
+        (_administer, "in the chain admin of inet carrick"),
+        (_keep_legacy, "iptables-legacy for what is forwarded (filter)"),
+    ],
+)
+async def test_rules_for_what_is_forwarded_are_in_the_way_of_routed_networks_alone(
+    host: Host, change: Callable[[FakeKernel, bool], None], words: str
+) -> None:
+    pools = (PoolConfig("10.6.0.0/16"),)
+    await host.engine.networks.create(CreateNetwork("ways", "routed", pools=pools))
+    change(host.machine.kernel, False)
+    await host.run("web", "blue")
+    await host.run("far", "ways")
+    assert await host.all_states() == ["set"] * 4
+    assert host.is_stateless()
+    change(host.machine.kernel, True)
+    found = await host.finding()
+    assert found.level == "ok" and words in found.problem
+    assert found.problem.startswith("overlay networks take them, routed ones do not: ")
+    await host.engine.reconciler.converge()
+    assert sorted(await host.all_states()) == ["", "", "set", "set"]
+    assert not host.is_stateless()
+    change(host.machine.kernel, False)
+    assert (await host.finding()).problem == TAKEN
+    await host.engine.reconciler.converge()
+    await host.engine.reconciler.inspect_sandboxes()
+    assert await host.all_states() == ["set"] * 4
+    assert host.is_stateless()
+
+
+async def test_others_rules_are_looked_at_when_they_change(host: Host) -> None:
+    """Not only once a minute."""
+    pools = (PoolConfig("10.6.0.0/16"),)
+    await host.engine.networks.create(CreateNetwork("ways", "routed", pools=pools))
+    await host.run("far", "ways")
+    kernel = host.machine.kernel
+    _drop(kernel, True)
+    _administer(kernel, True)
+    host.engine.shortcuts.notice_rules()
+    await until(lambda: not host.is_stateless())
+    assert set(await host.all_states()) == {""}
+    _drop(kernel, False)
+    _administer(kernel, False)
+    host.engine.shortcuts.notice_rules()
+    await until(host.is_stateless)
+    assert set(await host.all_states()) == {"set"}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not happen within 10 s")
 
 
 async def test_the_setting_ends_those_that_there_are(host: Host) -> None:

@@ -4,8 +4,10 @@
 """
 
 import os
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ from carrick.domains.firewall import (
     render_unlink,
     render_unpublish,
 )
-from carrick.domains.firewall.table import chain_names, is_network_chain
+from carrick.domains.firewall.table import Across, chain_names, is_network_chain
 
 GOLDEN = Path(__file__).parent / "golden"
 LAN = NetworkRules("aaaaaaaaaaaa", "br-lan", (ip_network("10.1.0.0/24"),))
@@ -35,6 +37,14 @@ DUAL = NetworkRules(
     "bbbbbbbbbbbb", "br-dual", (ip_network("10.2.0.0/24"), ip_network("fd02::/64")), snat4="192.0.2.7"
 )
 WEB = Publication("tcp", "", 8080, "10.1.0.2", 80)
+ROUTED = NetworkRules(
+    "bbbbbbbbbbbb",
+    "br-far",
+    (ip_network("10.8.0.0/16"), ip_network("fd08::/64")),
+    across=Across(("vx-far",)),
+    vni=4098,
+    stateless=True,
+)
 
 FIREWALLS = {
     "empty": Firewall("carrick"),
@@ -43,6 +53,7 @@ FIREWALLS = {
         (NetworkRules("aaaaaaaaaaaa", "br-lan", (ip_network("10.1.0.0/24"),), vni=4097),),
         clustered=True,
     ),
+    "routed_stateless": Firewall("carrick", (ROUTED,), clustered=True),
     "one_network": Firewall("carrick", (LAN,), (WEB,)),
     "dual_stack": Firewall(
         "carrick",
@@ -89,6 +100,36 @@ def test_the_whole_ruleset(name: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "stateless"),
+    [
+        ({}, True),
+        ({"internal": True, "masquerade": False}, True),
+        ({"masquerade": False, "snat4": "192.0.2.9"}, True),
+        ({"mode6": "routed"}, True),
+        ({"mode4": "nat-unprotected"}, True),
+        ({"mode4": "isolated"}, False),
+        ({"mode4": "routed"}, False),
+        ({"masquerade": False}, False),
+        ({"stateless": False}, False),
+        ({"inter_container": False}, False),
+        ({"lent": ("docker0",)}, False),
+        ({"across": None}, False),
+        ({"across": Across(("vx-far",), plain=True)}, False),
+        ({"across": Across(("vx-far",), wireguard=True)}, False),
+        ({"across": Across()}, False),
+    ],
+)
+def test_where_nothing_is_tracked(changes: dict[str, Any], stateless: bool) -> None:
+    rules = replace(ROUTED, **changes)
+    assert rules.is_stateless is stateless
+    added, removed = render_add_network("t", rules), render_remove_network("t", rules)
+    chain = "stateless4_bbbbbbbbbbbb"
+    assert any(chain in line for line in added) is stateless
+    assert (f"delete chain inet t {chain}" in removed) is stateless
+    assert is_network_chain(chain)
 
 
 @pytest.mark.parametrize("name", sorted(FIREWALLS))

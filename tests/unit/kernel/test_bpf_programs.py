@@ -1,23 +1,38 @@
 """The assembler and what the maps hold, without a kernel. What the programs do is tried in tests/netns."""
 
 import struct
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carrick.host.kernel.bpf.assembler import Alu, Assembler, Jump, Register, Size
 from carrick.host.kernel.bpf.programs import (
-    LOCAL,
-    REMOTE,
-    SENT,
     build_receive,
+    build_routed_receive,
+    build_routed_send,
     build_send,
     name_of,
+)
+from carrick.host.kernel.bpf.rows import (
+    LINK_SIZE,
+    LOCAL,
+    REMOTE,
+    ROUTER,
+    ROUTER_SIZE,
+    SENT,
+    pack_address,
+    pack_link,
     pack_mac,
     pack_remote,
+    pack_router,
+    unpack_link,
+    unpack_router,
 )
 
 R0, R1, R2, R10 = Register.R0, Register.R1, Register.R2, Register.R10
-MAPS = {REMOTE: 3, LOCAL: 4, SENT: 5}
+MAPS = {REMOTE: 3, LOCAL: 4, SENT: 5, ROUTER: 6}
 
 
 def assembled(write: object) -> str:
@@ -91,8 +106,25 @@ def test_rows() -> None:
     assert partial == sum(struct.unpack("=10H", header))
 
 
+def test_rows_of_routed_networks() -> None:
+    assert pack_address(IPv4Address("10.1.2.3")) == bytes([10, 1, 2, 3, 0, 0, 0, 1])
+    link = pack_link(7, "02:00:5e:10:00:0f")
+    assert len(link) == LINK_SIZE and unpack_link(link) == 7
+    assert link[4:] == pack_mac("02:00:5e:10:00:0f")
+    row = pack_router(IPv4Network("10.1.0.0/20"), 5, 6, "02:00:5e:10:00:0f")
+    assert len(row) == ROUTER_SIZE and row[:8] == bytes([10, 1, 0, 0, 255, 255, 240, 0])
+    assert unpack_router(row) == (IPv4Network("10.1.0.0/20"), 5)
+
+
+@given(st.binary(min_size=6, max_size=6), st.ip_addresses(v=4))
+def test_no_address_is_taken_for_a_mac_address(mac: bytes, address: IPv4Address) -> None:
+    assert pack_mac(mac.hex(":")) != pack_address(address)
+
+
 def test_a_program_is_known_by_its_name() -> None:
-    names = {name_of(build(), "ck_x_", MAPS) for build in (build_send, build_receive)}
-    assert len(names) == 2 and all(len(name) == 15 for name in names)
-    # Whatever the maps' descriptors are.
-    assert name_of(build_send(), "ck_x_", dict.fromkeys(MAPS, 77)) in names
+    builds = (build_send, build_receive, build_routed_send, build_routed_receive)
+    layouts = dict.fromkeys(MAPS, "8, 12")
+    names = {name_of(build(), "ck_x_", layouts) for build in builds}
+    assert len(names) == 4 and all(len(name) == 15 for name in names)
+    # The same instructions read something else in rows of another layout.
+    assert name_of(build_send(), "ck_x_", {**layouts, LOCAL: "8, 16"}) not in names

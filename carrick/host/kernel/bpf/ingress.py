@@ -27,11 +27,11 @@ from ..netlink import (
     u32,
 )
 
-_NEW_QDISC, _DELETE_QDISC = 36, 37
+_NEW_QDISC = 36
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 # Family, padding, link, handle, parent, info.
 _HEADER = struct.Struct("=BxHiIII")
-_CLSACT, _CLSACT_HANDLE, _INGRESS, _EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF2, 0xFFFFFFF3
+_CLSACT, _CLSACT_HANDLE, _INGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF2
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = 1
@@ -75,13 +75,14 @@ class Ingress:
             self._netlink.request(_NEW_FILTER, CREATE, place + options)
 
     def detach(self, index: int) -> None:
-        """Take our program off a link, and what only that needed; none is as good. Raises OSError."""
+        """Take our program off a link; none is as good. Raises OSError.
+
+        The qdisc that programs are in stays, empty: as one goes or comes, the kernel stops the link's queues
+        for a moment, and what is sent by it then is lost.
+        """
         with _refusals(*_NOT_THERE):
             place = _header(index, _HANDLE, _INGRESS, PRIORITY) + text(_KIND, "bpf")
             self._netlink.request(_DELETE_FILTER, 0, place)
-        if not any(self._dump(index, parent) for parent in (_INGRESS, _EGRESS)):
-            with _refusals(*_NOT_THERE):
-                self._netlink.request(_DELETE_QDISC, 0, _header(index, _CLSACT_HANDLE, _CLSACT))
 
     def filters(self, index: int) -> list[Filter]:
         """Return the programs at a link; none of a link that is not there. Raises OSError."""

@@ -33,14 +33,15 @@ class MapKind(IntEnum):
     """Kinds of maps (`enum bpf_map_type`)."""
 
     HASH = 1
+    ARRAY = 2
     PER_CPU_HASH = 5
 
 
 def create_map(kind: MapKind, name: str, key_size: int, value_size: int, most: int) -> int:
-    """Make a map that takes memory for the rows it has alone; return its descriptor."""
+    """Make a map that takes memory for the rows it has alone, an array apart; return its descriptor."""
+    flags = 0 if kind is MapKind.ARRAY else _NO_PREALLOC
     return _call(
-        _MAP_CREATE,
-        struct.pack("=7I16s", kind, key_size, value_size, most, _NO_PREALLOC, 0, 0, name.encode()),
+        _MAP_CREATE, struct.pack("=7I16s", kind, key_size, value_size, most, flags, 0, 0, name.encode())
     )
 
 

@@ -208,6 +208,8 @@ ACROSS = {
 #: One of them once more, ours and the static VXLAN, with `bridge-nf-call-iptables` on: key, network. Then
 #: what crosses a bridge passes the host's firewall as well, as it does beside Docker's or Kubernetes' rules.
 FILTERED = ("overlay_filtered", "overlay")
+#: Those that are compared with the limit more closely than the others.
+LIMITED = ("overlay", "routed_vxlan")
 #: What the networks across hosts are held against, in the place of other engines.
 ACROSS_PEERS = ("static", "static-routed", "raw")
 NAMES_ACROSS = (50, 5000)
@@ -221,8 +223,9 @@ def _across(options: Options) -> Iterator[Metric]:
     titles[FILTERED[0]] = f"{titles[FILTERED[1]]}, bridge-nf-call-iptables on"
     for path, title in titles.items():
         key, group = f"across.{path}", f"Across hosts, {title}"
-        # An overlay is the very thing that is made by hand; what is routed is judged by its throughput alone.
-        alike = path in FILTERED
+        # An overlay is the very thing that is made by hand, and what is routed by VXLAN takes the same
+        # shortcuts. Other ways are judged by their throughput alone.
+        alike = path in (*FILTERED, *LIMITED)
         # What is encrypted has no equal that is made by hand here.
         targets = () if path == "routed_wireguard" else (RatioTarget("static", 0.95, by_round=alike),)
         latency, rate = ((RatioTarget("static", 1.05, by_round=True),), targets) if alike else ((), ())

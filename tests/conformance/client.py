@@ -58,9 +58,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
         version: str = VERSION,
         note: str = "",
+        begun: Callable[[], object] | None = None,
     ) -> Reply:
-        """Call and record; `body` goes as JSON, `raw` as it is. `note` tells apart what looks alike."""
-        reply = self.quiet(method, path, body, raw=raw, headers=headers, version=version)
+        """Call and record; `body` goes as JSON, `raw` as it is. `note` tells apart what looks alike.
+
+        `begun` is called when the answer has begun, of a call that waits for something to happen.
+        """
+        reply = self.quiet(method, path, body, raw=raw, headers=headers, version=version, begun=begun)
         self._record(method, version, path, note, reply)
         return reply
 
@@ -79,8 +83,16 @@ class Client:
     def delete(self, path: str, **options: Any) -> Reply:
         return self.call("DELETE", path, **options)
 
-    def hijack(self, path: str, body: Any = None, *, send: bytes = b"", note: str = "") -> Reply:
-        """Ask for an upgrade, send bytes, shut down our side, and read to the end."""
+    def hijack(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        send: bytes = b"",
+        note: str = "",
+        begun: Callable[[], object] | None = None,
+    ) -> Reply:
+        """Ask for an upgrade, send bytes, shut down our side, and read to the end; `begun` as for `call`."""
         data = b"" if body is None else json.dumps(body).encode()
         head = (
             f"POST {VERSION}{path} HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
@@ -95,6 +107,8 @@ class Client:
                 if not (piece := connection.recv(65536)):
                     break
                 answer += piece
+            if begun is not None:
+                begun()
             if send:
                 connection.sendall(send)
             if answer.startswith(b"HTTP/1.1 101"):
@@ -138,6 +152,7 @@ class Client:
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         version: str = VERSION,
+        begun: Callable[[], object] | None = None,
     ) -> Reply:
         """Call without recording."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
@@ -153,6 +168,8 @@ class Client:
                     {k: v for k, v in sent.items() if v},
                 )
             response = connection.getresponse()
+            if begun is not None:
+                begun()
             return Reply(response.status, response.read(), dict(response.headers))
         finally:
             connection.close()
@@ -165,6 +182,11 @@ class Client:
         """Wait until a container has ended and its engine knows."""
         self.wait_for(f"/containers/{container}/json", lambda found: not found["State"]["Running"])
 
+    def wait_logged(self, container: str, text: str) -> None:
+        """Wait until a container has written something."""
+        path = f"/containers/{container}/logs?stdout=1"
+        eventually(lambda: text.encode() in self.quiet("GET", path).body, 30, f"{text} of {container}")
+
     def run(self, name: str, *command: str, **body: Any) -> str:
         """Create and start a container, unrecorded; return its id."""
         given = {"Image": "busybox", "Cmd": list(command or ("sleep", "1d")), "StopSignal": "KILL"} | body
@@ -173,6 +195,11 @@ class Client:
         started = self.quiet("POST", f"/containers/{name}/start")
         assert started.status == 204, (name, started)
         return str(created.json["Id"])
+
+    def run_through(self, name: str, script: str, **body: Any) -> None:
+        """Run a container that does something and stays; return when it has done it."""
+        self.run(name, "sh", "-c", f"{script}; echo done; sleep 1d", **body)
+        self.wait_logged(name, "done")
 
     def reset(self) -> None:
         """Remove all containers, networks, volumes, and the images of scenarios."""

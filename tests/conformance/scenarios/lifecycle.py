@@ -160,14 +160,20 @@ def wait(client: Client) -> None:
     client.post("/containers/w1/wait")
     client.post("/containers/w1/wait?condition=not-running")
     client.post("/containers/w1/wait", version="/v1.24")
-    client.run("w2", "sleep", "0.3", HostConfig={"AutoRemove": True})
-    client.post("/containers/w2/wait?condition=removed")
-    client.run("w3", "sleep", "0.5")
-    client.post("/containers/w3/wait?condition=next-exit")
+    client.run("w2", HostConfig={"AutoRemove": True})
+    client.post(
+        "/containers/w2/wait?condition=removed", begun=lambda: client.quiet("POST", "/containers/w2/kill")
+    )
+    client.run("w3")
+    client.post(
+        "/containers/w3/wait?condition=next-exit", begun=lambda: client.quiet("POST", "/containers/w3/kill")
+    )
 
 
 def kill(client: Client) -> None:
-    client.run("k1", "sh", "-c", "trap 'echo usr' USR1; trap 'exit 9' TERM; while :; do sleep 0.1; done")
+    traps = "trap 'echo usr' USR1; trap 'exit 9' TERM; echo set"
+    client.run("k1", "sh", "-c", f"{traps}; while :; do sleep 0.1; done")
+    client.wait_logged("k1", "set")
     client.post("/containers/k1/kill?signal=USR1")
     client.post("/containers/k1/kill?signal=SIGUSR1")
     client.post("/containers/k1/kill?signal=10")

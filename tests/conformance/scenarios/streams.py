@@ -3,6 +3,8 @@
 from ..client import Client
 
 _SCRIPT = "for i in 1 2 3 4 5; do echo out $i; done; sleep 0.3; echo err >&2"
+# Docker upgrades the connection a moment before it passes anything on.
+_LATE = "until [ -e /go ]; do sleep 0.1; done; sleep 0.5; echo late"
 
 
 def logs(client: Client) -> None:
@@ -66,14 +68,28 @@ def attach(client: Client) -> None:
     client.wait_ended("at1")
     client.hijack("/containers/at1/attach?logs=1&stdout=1&stderr=1", note="logs only")
     client.post("/containers/at1/attach?logs=1&stdout=1&stderr=1", note="logs only")
-    client.run("at2", "sh", "-c", "sleep 0.5; echo late")
-    client.hijack("/containers/at2/attach?stream=1&stdout=1&stderr=1", note="late")
-    client.run("at3", "sh", "-c", "sleep 0.5; echo late", Tty=True)
-    client.hijack("/containers/at3/attach?stream=1&stdout=1&stderr=1", note="tty")
-    client.run("at4", "sh", "-c", "sleep 0.5; echo late")
-    client.post("/containers/at4/attach?stream=1&stdout=1&stderr=1", note="not upgraded")
+    client.run("at2", "sh", "-c", _LATE)
+    client.hijack(
+        "/containers/at2/attach?stream=1&stdout=1&stderr=1", note="late", begun=lambda: _let_go(client, "at2")
+    )
+    client.run("at3", "sh", "-c", _LATE, Tty=True)
+    client.hijack(
+        "/containers/at3/attach?stream=1&stdout=1&stderr=1", note="tty", begun=lambda: _let_go(client, "at3")
+    )
+    client.run("at4", "sh", "-c", _LATE)
+    client.post(
+        "/containers/at4/attach?stream=1&stdout=1&stderr=1",
+        note="not upgraded",
+        begun=lambda: _let_go(client, "at4"),
+    )
+    client.wait_ended("at4")
     client.post("/containers/at4/attach", note="nothing asked for")
     client.run("at5")
     client.quiet("POST", "/containers/at5/pause")
     client.post("/containers/at5/attach?stream=1&stdout=1", note="paused")
     client.get("/containers/at5/attach/ws?stream=1&stdout=1", note="no web socket")
+
+
+def _let_go(client: Client, container: str) -> None:
+    made = client.quiet("POST", f"/containers/{container}/exec", {"Cmd": ["touch", "/go"]}).json["Id"]
+    client.quiet("POST", f"/exec/{made}/start", {"Detach": True})

@@ -564,10 +564,11 @@ def test_events_and_usage(docker: Docker) -> None:
 
 
 def test_life(docker: Docker) -> None:
-    script = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+    script = "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done"
     assert _ID.fullmatch(docker("create --name one busybox sh -c", script))
     assert docker("start one") == "one"
     assert docker("start one") == "one", "again is no error"
+    eventually(lambda: docker("logs one") == "up")
     assert docker("stop one") == "one"
     assert docker.inspect("one", "{{.State.Status}} {{.State.ExitCode}}") == "exited 3"
     assert docker("wait one") == "3"

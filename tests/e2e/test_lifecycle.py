@@ -136,14 +136,14 @@ class TestTerminals:
     def test_ctrl_c_ends_a_foreground_container(self, daemon: Daemon) -> None:
         process = subprocess.Popen(
             daemon.command(
-                "run", "--rm", "busybox", "sh", "-c", 'trap "exit 9" INT; while :; do sleep 0.1; done'
+                *("run", "--rm", "busybox"),
+                *("sh", "-c", 'trap "exit 9" INT; echo up; while :; do sleep 0.1; done'),
             ),
             env={**os.environ, **daemon.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        eventually(lambda: daemon.do("ps", "-q"))
-        time.sleep(0.3)
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
         assert process.returncode == 9
@@ -241,11 +241,11 @@ class TestStates:
             "busybox",
             "sh",
             "-c",
-            'trap "echo got" USR1; while :; do sleep 0.05; done',
+            'trap "echo got" USR1; echo up; while :; do sleep 0.05; done',
         )
-        time.sleep(0.2)
+        eventually(lambda: daemon.do("logs", "box") == "up")
         daemon.do("kill", "-s", "USR1", "box")
-        eventually(lambda: daemon.do("logs", "box") == "got")
+        eventually(lambda: daemon.do("logs", "box").split() == ["up", "got"])
         assert "invalid signal: NOPE" in daemon.refused("kill", "-s", "NOPE", "box")
         daemon.do("kill", "box")
         assert "is not running" in daemon.refused("kill", "box")
@@ -257,9 +257,16 @@ class TestStates:
         eventually(lambda: "tick" in daemon.do("logs", "clock"))
         daemon.do("pause", "clock")
         assert daemon.do("ps", "--format", "{{.Status}}").endswith("(Paused)")
-        before = daemon.do("logs", "clock")
-        time.sleep(0.3)
-        assert daemon.do("logs", "clock") == before
+        before = ""
+
+        def stands_still() -> bool:
+            nonlocal before
+            before = daemon.do("logs", "clock")
+            time.sleep(0.3)
+            return daemon.do("logs", "clock") == before
+
+        # What it wrote before may yet be on its way to the log.
+        eventually(stands_still)
         assert "already paused" in daemon.refused("pause", "clock")
         daemon.do("unpause", "clock")
         eventually(lambda: daemon.do("logs", "clock") != before)
@@ -411,9 +418,19 @@ class TestLooking:
         assert daemon.do("logs", "-f", "box").split() == ["1", "2", "3"]
 
     def test_attach_sees_the_output(self, daemon: Daemon) -> None:
-        daemon.do("run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 0.8; echo late; exit 3")
-        result = daemon.cli("attach", "box")
-        assert (result.out, result.code) == ("late\n", 3)
+        daemon.do("run", "-di", "--name", "box", "busybox", "sh", "-c", "read x; echo late $x; exit 3")
+        with subprocess.Popen(
+            daemon.command("attach", "box"),
+            env={**os.environ, **daemon.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            # Its input stays open: the end of it would detach, as with Docker.
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(b"now\n")
+            process.stdin.flush()
+            assert process.stdout.read() == b"late now\n"
+        assert process.returncode == 3
 
     def test_ps_filters_and_formats(self, daemon: Daemon) -> None:
         daemon.do("network", "create", "special")

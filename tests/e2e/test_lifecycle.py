@@ -477,7 +477,8 @@ class TestLooking:
 
     def test_top_and_stats(self, daemon: Daemon) -> None:
         daemon.sleeper("box")
-        assert "sleep 1d" in daemon.do("top", "box")
+        # For a moment after the start it is still runc that is about to become it.
+        eventually(lambda: "sleep 1d" in daemon.do("top", "box"))
         assert "PID" in daemon.do("top", "box", "-o", "pid,comm").splitlines()[0]
         row = json.loads(daemon.do("stats", "--no-stream", "--format", "json", "box"))
         assert row["Name"] == "box"

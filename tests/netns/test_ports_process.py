@@ -7,6 +7,7 @@ container with 10.77.0.2 and no IPv6.
 import asyncio
 import ctypes
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -125,13 +126,32 @@ class Lab:
     def release(self, *ports: HeldPort, owner: str = "a") -> None:
         self.ask(lambda client: client.release(owner, ports or None))
 
+    def wait_kept(self, count: int) -> None:
+        """Wait until the file names so many ports: that is written a moment after they are held."""
+
+        def is_kept() -> bool:
+            with suppress(FileNotFoundError):
+                wanted = json.loads((self.state_dir / STATE_NAME).read_bytes())["wanted"]
+                return sum(len(ports) for ports in wanted.values()) == count
+            return False
+
+        wait_for(is_kept, f"{count} ports are not in the file")
+
     def descriptors(self) -> int:
         assert self.process is not None
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     def descriptors_at_rest(self) -> int:
-        time.sleep(0.1)  # it has yet to notice that our last request's connection has gone
-        return self.descriptors()
+        """Return how many it has without a client: by an answer to one, all before it have gone."""
+        found = 0
+
+        async def count(client: PortHolderClient) -> None:
+            nonlocal found
+            await client.release("nobody", None)
+            found = self.descriptors() - 1
+
+        self.ask(count)
+        return found
 
     def connect(self, address: str, port: int) -> socket.socket:
         return inside(self.host, lambda: socket.create_connection((address, port), 10))
@@ -332,7 +352,7 @@ def test_kill_and_restart_keep_everything(lab: Lab) -> None:
     with lab.serving(echo):
         lab.hold(plain, RELAY, datagrams)
         assert not lab.is_free(plain)  # with the client gone
-        time.sleep(0.3)  # what is held reaches the file in 0.1 s
+        lab.wait_kept(3)
         with lab.connect("::1", 8080) as sock:
             sock.sendall(b"before")
             assert sock.recv(100) == b"before"
@@ -345,7 +365,7 @@ def test_kill_and_restart_keep_everything(lab: Lab) -> None:
             sock.sendall(b"after")
             assert sock.recv(100) == b"after"
     lab.release()
-    time.sleep(0.3)
+    lab.wait_kept(0)
     lab.kill()
     lab.start()
     assert lab.is_free(plain)
@@ -374,7 +394,7 @@ def test_it_ends_when_its_run_directory_is_removed(lab: Lab) -> None:
     lab.hold(port)
     orphan = lab.process
     assert orphan is not None
-    time.sleep(0.3)  # what is held reaches the file in 0.1 s
+    lab.wait_kept(1)
     shutil.rmtree(lab.run_dir)
     lab.start()  # a successor, while the first one still has the port
     assert orphan.wait(10) == 0
@@ -392,7 +412,7 @@ def test_a_broken_state_file_is_no_obstacle(lab: Lab) -> None:
 def test_a_port_taken_meanwhile_comes_back(lab: Lab) -> None:
     port = HeldPort("tcp", "0.0.0.0", 8080)
     lab.hold(port)
-    time.sleep(0.3)
+    lab.wait_kept(1)
     lab.kill()
     with inside(lab.host, lambda: socket.create_server(("127.0.0.1", 8080))):
         lab.start()

@@ -739,6 +739,30 @@ async def test_a_new_daemon_adopts_what_runs_and_learns_what_ended(host: Host) -
     assert told == {stays, made}
 
 
+async def test_a_rotation_that_a_daemon_could_not_finish_is_finished(host: Host) -> None:
+    config = HostConfig(log_config=LogConfig(max_size=100_000, max_files=3))
+    one = await host.start("c1", "sh", "-c", "echo one; read x; echo two", open_stdin=True, host=config)
+    log = host.base / "state/containers/c1/log"
+
+    async def says_one() -> bool:
+        return await log_text(host, one) == b"one\n"
+
+    async def is_there() -> bool:
+        return log.exists()
+
+    await until(says_one)
+    await host.runtime.close()
+    log.rename(log.with_name("log.1"))  # and then it was killed
+    await host.restart()
+    await until(is_there)
+    session = await host.runtime.attach(one, stdin=True)
+    await session.write(b"x\n")
+    await host.runtime.wait_exit(one)
+    await session.close()
+    assert (b"one" in log.with_name("log.1").read_bytes(), b"two" in log.read_bytes()) == (True, True)
+    assert await log_text(host, one) == b"one\ntwo\n"
+
+
 async def test_without_conmon_the_end_is_still_told(host: Host) -> None:
     one = await host.start("c1", "sleep", "100")
     record = await host.runtime.state(one)

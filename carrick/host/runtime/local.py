@@ -5,6 +5,7 @@ may be called by many at once.
 """
 
 import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -132,6 +133,7 @@ class LocalRuntime:
         self._supervisor.open()
         for container_id in layout.known_ids():
             if (run := self._supervisor.get(container_id)) is not None:
+                logs.finish_rotation(run.paths.log, functools.partial(conmon.reopen_log, run.paths.bundle))
                 self._keep_log_small(run)
 
     async def close(self) -> None:
@@ -448,13 +450,10 @@ class LocalRuntime:
         config = self._read_record(run.container_id).log_config
         if config.max_size <= 0:
             return
-        paths = run.paths
+        reopen = functools.partial(conmon.reopen_log, run.paths.bundle)
 
         def check() -> None:
-            logs.rotate(
-                paths.log, config.max_size, config.max_files,
-                lambda: conmon.reopen_log(paths.bundle),
-            )  # fmt: skip
+            logs.rotate(run.paths.log, config.max_size, config.max_files, reopen)
 
         self._supervisor.keep_small(run, check)
 

@@ -93,6 +93,14 @@ def rotate(log: Path, max_size: int, max_files: int, reopen: Callable[[], bool])
     return True
 
 
+def finish_rotation(log: Path, reopen: Callable[[], bool]) -> bool:
+    """Finish a rotation that was cut off before conmon was told; return whether there was one.
+
+    For what an earlier daemon left, and once only: told twice, conmon would replace its new file.
+    """
+    return not log.exists() and bool(_rotated(log)) and reopen()
+
+
 def _prune(log: Path, max_files: int) -> None:
     for number, path in _rotated(log):
         if number >= max_files:

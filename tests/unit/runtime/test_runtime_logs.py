@@ -9,6 +9,7 @@ from carrick.host.runtime.api import LogQuery, Stream
 from carrick.host.runtime.logs import (
     LogCursor,
     cursor_at_tail,
+    finish_rotation,
     log_files,
     parse_record,
     read_log,
@@ -116,6 +117,22 @@ def test_looks_at_a_log_whose_conmon_is_gone_lose_nothing(log: Path) -> None:
     for _ in range(4):
         assert not rotate(log, 1, 3, lambda: False)
     assert {path.name: path.read_bytes() for path in log_files(log)} == before
+
+
+def test_a_rotation_that_was_cut_off_is_finished(log: Path) -> None:
+    told: list[str] = []
+
+    def reopen() -> bool:
+        told.append(log.name)
+        return True
+
+    assert not finish_rotation(log, reopen)  # conmon has not made the first one yet
+    append(log, "one")
+    assert not finish_rotation(log, reopen)
+    log.rename(log.with_name("log.1"))
+    assert not told
+    assert finish_rotation(log, reopen)
+    assert told == ["log"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 9, 99])

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface
 
 from ..domains.dns.zone import parse_local_first
 from ..domains.firewall import NetworkRules, render_isolate, render_release
-from ..domains.firewall.table import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED
+from ..domains.firewall.wanted import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED
 from ..domains.sandboxes.interfaces import (
     IFNAME_OPTION,
     SYSCTLS_OPTION,

@@ -21,7 +21,7 @@ from ipaddress import IPv4Network, ip_interface, ip_network
 from types import MappingProxyType
 
 from ..domains.firewall import Across, NetworkRules
-from ..domains.firewall.table import ISOLATED
+from ..domains.firewall.wanted import ISOLATED
 from ..domains.flannel.hooks import OPTIONS
 from ..domains.ipam import Address, Pool, PoolId, Prefix
 from ..domains.ipam.blocks import DIVIDING, block_length, block_of, division_of

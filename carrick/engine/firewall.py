@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from ..domains.firewall import Firewall, Link, NetworkRules, OpenPort, Publication, render_all, render_link
-from ..domains.firewall.table import is_network_chain
+from ..domains.firewall.network import is_network_chain
 from ..drivers.registry import DriverRegistry
 from ..host.config import Config
 from ..host.kernel import Kernel

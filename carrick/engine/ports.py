@@ -18,7 +18,7 @@ from ..domains.firewall import (
     render_publish,
     render_unpublish,
 )
-from ..domains.firewall.table import ROUTED
+from ..domains.firewall.wanted import ROUTED
 from ..domains.ports import ANY4, ANY6, Target, Wanted, overlaps, plan_bindings, render_binding
 from ..domains.sandboxes.interfaces import elect_gateways
 from ..drivers import bridge

@@ -4,13 +4,16 @@ from ipaddress import ip_network
 from typing import Any
 
 from carrick.domains.firewall import (
+    Across,
     Firewall,
     NetworkRules,
     render_add_network,
     render_all,
+    render_isolate,
     render_remove_network,
 )
-from carrick.domains.firewall.table import COUNTERS, Across, is_network_chain, render_isolate
+from carrick.domains.firewall.network import is_network_chain
+from carrick.domains.firewall.table import COUNTERS
 from carrick.domains.firewall.traffic import Counted, parse_counted
 
 SUBNETS = (ip_network("10.1.0.0/16"), ip_network("fd01::/64"))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from carrick.domains.firewall import (
+    Across,
     Firewall,
     Link,
     NetworkRules,
@@ -29,7 +30,7 @@ from carrick.domains.firewall import (
     render_unlink,
     render_unpublish,
 )
-from carrick.domains.firewall.table import Across, chain_names, is_network_chain
+from carrick.domains.firewall.network import chain_names, is_network_chain
 
 GOLDEN = Path(__file__).parent / "golden"
 LAN = NetworkRules("aaaaaaaaaaaa", "br-lan", (ip_network("10.1.0.0/24"),))

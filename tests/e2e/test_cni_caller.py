@@ -147,12 +147,12 @@ def test_between_other_networks(daemon: Daemon, plugins: Plugins) -> None:
     daemon.web("web", "-p", "8081:80")
     daemon.do("network", "connect", "net", "web")
     assert daemon.address("web", "net") == "10.77.0.2"
-    assert daemon.answers(f"http://{HOST4}:8081/", netns=OUTSIDE)
+    assert daemon.fetch(f"http://{HOST4}:8081/", netns=OUTSIDE)
     daemon.sleeper("box", "--network", "net")
     assert pings(daemon, "box", "web")
     daemon.do("network", "disconnect", "net", "web")
     assert plugins.leases() == ["10.77.0.3"]
-    assert daemon.answers(f"http://{HOST4}:8081/", netns=OUTSIDE)
+    assert daemon.fetch(f"http://{HOST4}:8081/", netns=OUTSIDE)
     links = daemon.machine.links(daemon.netns("web"))
     assert links == ["lo", "eth0"]
 

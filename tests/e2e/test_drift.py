@@ -101,7 +101,7 @@ def test_the_bridge_is_deleted(watched: Daemon) -> None:
 def test_the_table_is_deleted(watched: Daemon) -> None:
     watched.machine.do("nft", "delete", "table", "inet", watched.name)
     eventually(lambda: is_well(watched), SOON_S)
-    assert watched.answers("http://127.0.0.1:8100/")
+    assert watched.fetch("http://127.0.0.1:8100/")
 
 
 def test_every_rule_is_flushed(watched: Daemon) -> None:
@@ -163,7 +163,7 @@ def test_the_resolver_is_killed(town: Daemon) -> None:
 def test_the_port_holder_is_killed(watched: Daemon) -> None:
     (pid,) = watched.machine.do("pgrep", "-f", "carrick.ports_process").split()
     watched.machine.do("kill", "-KILL", pid)
-    assert watched.answers("http://127.0.0.1:8000/"), "the kernel translates, no process does"
+    assert watched.fetch("http://127.0.0.1:8000/"), "the kernel translates, no process does"
 
     def is_held() -> bool:
         with watched.machine.socket(socket.AF_INET, socket.SOCK_STREAM) as rival:

@@ -116,7 +116,7 @@ class TestContainers:
     def test_on_the_default_network_too(self, daemon: Daemon) -> None:
         daemon.sleeper("web")
         daemon.sleeper("box")
-        assert daemon.sh("box", "ping -c1 -W1 web >/dev/null && echo yes") == "yes"
+        assert daemon.sh("box", "ping -c1 -W5 web >/dev/null && echo yes") == "yes"
 
     def test_a_container_knows_itself(self, daemon: Daemon) -> None:
         daemon.do("network", "create", "net")
@@ -236,7 +236,7 @@ class TestHosts:
         assert "10.9.9.9\tfour\n" in text
         assert "2001:db8::9\tsix\n" in text
         assert f"{gateway}\tmyhost\n" in text
-        assert daemon.sh("box", "ping -c1 -W1 myhost >/dev/null && echo yes") == "yes"
+        assert daemon.sh("box", "ping -c1 -W5 myhost >/dev/null && echo yes") == "yes"
         assert "invalid" in daemon.refused("run", "--add-host", "bad", "busybox", code=125)
 
     def test_the_host_has_a_name(self, daemon: Daemon) -> None:
@@ -245,7 +245,7 @@ class TestHosts:
         gateway = daemon.network("net")["IPAM"]["Config"][0]["Gateway"]
         for name in ("host.docker.internal", "host.carrick.internal"):
             assert daemon.dig("box", name) == [gateway]
-            assert daemon.sh("box", f"ping -c1 -W1 {name} >/dev/null && echo yes") == "yes"
+            assert daemon.sh("box", f"ping -c1 -W5 {name} >/dev/null && echo yes") == "yes"
         daemon.sleeper("plain")
         assert daemon.dig("plain", "host.docker.internal") == ["172.17.0.1"]
 

@@ -27,7 +27,7 @@ def default_route(daemon: Daemon, name: str, *family: str) -> str:
 
 
 def reaches(daemon: Daemon, name: str, target: str) -> bool:
-    return daemon.exec(name, "ping", "-c", "1", "-W", "1", target).code == 0
+    return daemon.exec(name, "ping", "-c", "1", "-W", "2", target).code == 0
 
 
 class TestCommands:
@@ -652,7 +652,7 @@ class TestMacvlan:
             daemon.sleeper("two", "--network", "lan")
             assert reaches(daemon, "one", "10.44.0.1")
             assert reaches(daemon, "one", "two")
-            assert daemon.machine.run("busybox", "ping", "-c1", "-W1", "10.44.0.10", netns=OUTSIDE).code == 0
+            assert daemon.machine.run("busybox", "ping", "-c1", "-W5", "10.44.0.10", netns=OUTSIDE).code == 0
             daemon.do("restart", "-t", "0", "one")
             assert reaches(daemon, "one", "10.44.0.1")
             error = daemon.refused(

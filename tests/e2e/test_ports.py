@@ -120,10 +120,10 @@ class TestReaching:
     def test_a_host_address_binds_that_one_alone(self, daemon: Daemon) -> None:
         daemon.web("web", "-p", "127.0.0.1:8080:80")
         daemon.web("web2", "-p", f"{HOST4}:8081:80")
-        assert daemon.answers("http://127.0.0.1:8080/")
+        assert daemon.fetch("http://127.0.0.1:8080/")
         assert not daemon.answers(f"http://{HOST4}:8080/")
         assert not daemon.answers(f"http://{HOST4}:8080/", netns=OUTSIDE)
-        assert daemon.answers(f"http://{HOST4}:8081/", netns=OUTSIDE)
+        assert daemon.fetch(f"http://{HOST4}:8081/", netns=OUTSIDE)
         assert not daemon.answers("http://127.0.0.1:8081/")
         # Nobody outside gets to what is published on 127.0.0.1 by routing there.
         daemon.machine.do("ip", "route", "add", "127.0.0.1", "via", HOST4, "table", "100", netns=OUTSIDE)
@@ -135,7 +135,7 @@ class TestReaching:
         daemon.machine.do("ip", "route", "add", "172.17.0.0/16", "via", HOST4, netns=OUTSIDE)
         try:
             assert not daemon.answers(f"http://{address}/", netns=OUTSIDE)
-            assert daemon.answers(f"http://{HOST4}:8080/", netns=OUTSIDE)
+            assert daemon.fetch(f"http://{HOST4}:8080/", netns=OUTSIDE)
         finally:
             daemon.machine.do("ip", "route", "del", "172.17.0.0/16", netns=OUTSIDE)
 
@@ -188,7 +188,7 @@ class TestReaching:
         daemon.restart()
         assert not daemon.answers(f"http://{HOST4}:8080/", netns=OUTSIDE)
         daemon.machine.do("nft", f"flush chain inet {daemon.name} admin")
-        assert daemon.answers(f"http://{HOST4}:8080/", netns=OUTSIDE)
+        assert daemon.fetch(f"http://{HOST4}:8080/", netns=OUTSIDE)
 
 
 class TestClashes:
@@ -247,14 +247,14 @@ class TestLive:
         for name in ("alpha", "beta"):
             daemon.do("network", "create", name)
         daemon.web("web", "--network", "alpha", "-p", "8086:80")
-        assert daemon.answers("http://127.0.0.1:8086/")
+        assert daemon.fetch("http://127.0.0.1:8086/")
         daemon.do("network", "connect", "--gw-priority", "9", "beta", "web")
-        assert daemon.answers("http://127.0.0.1:8086/")
+        assert daemon.fetch("http://127.0.0.1:8086/")
         daemon.do("network", "disconnect", "alpha", "web")
-        assert daemon.answers("http://127.0.0.1:8086/")
+        assert daemon.fetch("http://127.0.0.1:8086/")
         daemon.do("network", "connect", "alpha", "web")
         daemon.do("network", "disconnect", "beta", "web")
-        assert daemon.answers("http://127.0.0.1:8086/")
+        assert daemon.fetch("http://127.0.0.1:8086/")
 
     def test_none_on_internal_networks(self, daemon: Daemon) -> None:
         daemon.do("network", "create", "--internal", "cellar")

@@ -53,8 +53,8 @@ def test_everything_comes_back_by_its_policy(host: Daemon) -> None:
     assert host.address("kept", "second") == second
     assert host.sh("kept", "cat /root/file") == "precious"
     assert host.do("volume", "ls", "-q") == "data"
-    assert host.exec("kept", "ping", "-c1", "-W1", "always").code == 0
-    assert host.exec("kept", "ping", "-6", "-c1", "-W1", "always").code == 0
+    assert host.exec("kept", "ping", "-c1", "-W5", "always").code == 0
+    assert host.exec("kept", "ping", "-6", "-c1", "-W5", "always").code == 0
     assert host.fetch("http://127.0.0.1:8000/")
     assert host.fetch(f"http://{HOST4}:8000/", netns=OUTSIDE)
     state = host.container("never")["State"]

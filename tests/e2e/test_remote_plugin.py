@@ -129,7 +129,7 @@ def test_our_network_and_its_addresses(daemon: Daemon, plugin: Plugin) -> None:
     daemon.web("web", "--network", "net", "-p", "8080:80", "--ip", "10.44.0.50")
     daemon.sleeper("box", "--network", "net")
     assert (daemon.address("web"), daemon.address("box")) == ("10.44.0.50", "10.44.0.2")
-    assert daemon.answers("http://127.0.0.1:8080/", timeout_s=5)
+    assert daemon.fetch("http://127.0.0.1:8080/", timeout_s=5)
     assert pings(daemon, "box", "web")
     assert plugin.state()["pools"] == {"pool-10.44.0.0/24": ["10.44.0.1", "10.44.0.2", "10.44.0.50"]}
     daemon.do("stop", "box")

@@ -4,14 +4,17 @@ What a host is told, and so what network there is, is the tests' own. Needs root
 machine's own network.
 """
 
+import json
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from carrick.host.kernel import LinuxKernel
 from carrick.host.kernel.netns import delete_netns, entered
 from carrick.model.steps import CreateNetns
+from carrick.testing.daemon import eventually
 from carrick.testing.kernel_suite import World
 from carrick.testing.namespaces import Namespace, Namespaces
 
@@ -26,6 +29,40 @@ def make_switch(spaces: Namespaces) -> Namespace:
     switch.ip("link add sw0 type bridge mcast_snooping 0")
     switch.ip("link set sw0 up")
     return switch
+
+
+class Within(Protocol):
+    """Calls a function in a namespace."""
+
+    def __call__(self, function: Callable[[], T], /) -> T: ...
+
+
+def _shown(*command: str) -> Any:
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def until_forwarding(namespace: Namespace) -> None:
+    """Wait until every port of the bridges forwards: the kernel notices a carrier in its own time."""
+
+    def ports() -> Any:
+        return _shown("bridge", "-j", "link")
+
+    eventually(lambda: all(port["state"] == "forwarding" for port in namespace.call(ports)), 30)
+
+
+def until_ready(within: Within, *links: str) -> None:
+    """Wait until links send, and receive for their IPv6 addresses: the kernel sees to that likewise."""
+
+    def is_ready() -> bool:
+        taken = {route["dst"] for route in _shown("ip", "-j", "-6", "route", "show", "table", "local")}
+        return all(
+            link["operstate"] == "UP"
+            and all(item["local"] in taken for item in link["addr_info"] if item["family"] == "inet6")
+            for link in _shown("ip", "-j", "address")
+            if link["ifname"] in links
+        )
+
+    eventually(lambda: within(is_ready), 30, f"{', '.join(links)} ready")
 
 
 class HostOnSwitch:

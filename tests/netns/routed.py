@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hosts import HostOnSwitch, make_switch
+from hosts import HostOnSwitch, make_switch, until_forwarding, until_ready
 from traffic import exchange
 
 from carrick.domains.firewall import Firewall, Publication, render_all
@@ -152,6 +152,8 @@ class Host(HostOnSwitch):
         self.world.apply(*plan().steps)
         assert not plan().steps
         self.world.apply(*plan_default_routes(sandbox, self.world.read(self.container).routes))
+        until_forwarding(self.namespace)
+        until_ready(self.inside, "eth0")
 
     def firewall(self, driver: Driver, network: Network, *published: Publication) -> None:
         rules = driver.firewall_rules(network)
@@ -223,6 +225,10 @@ def lab_of_routers(directory: Path, *, shortcuts: bool = False) -> Iterator[Lab]
         hosts = [Host(spaces, segments["b" if n == 3 else "a"], n, directory) for n in (1, 2, 3)]
         for host in hosts:
             host.shortcuts = shortcuts
+            until_ready(host.namespace.call, "up0")
+        until_ready(router.call, *(f"to-{name}" for name in segments))
+        for segment in segments.values():
+            until_forwarding(segment)
         yield Lab(spaces, router, segments, hosts)
 
 

@@ -3,18 +3,15 @@
 Needs root; nothing here touches the machine's own network.
 """
 
-import json
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hosts import HostOnSwitch, make_switch
+from hosts import HostOnSwitch, make_switch, until_forwarding, until_ready
 from traffic import Stream
 
 from carrick.domains.overlay.fdb import Fdb, plan_fdb
@@ -31,7 +28,6 @@ from carrick.model.steps import (
     SetLink,
     SetSysctl,
 )
-from carrick.testing.daemon import eventually
 from carrick.testing.namespaces import Namespace, Namespaces, namespaces
 
 VNI, PORT = 4096, 4789
@@ -71,17 +67,9 @@ def lab_of_three(directory: Path) -> Iterator[Lab]:
         fabric = make_switch(spaces)
         hosts = [Host(spaces, fabric, number, directory) for number in (1, 2, 3)]
         until_forwarding(fabric)
+        for host in hosts:
+            until_ready(host.namespace.call, "up0")
         yield Lab(fabric, hosts)
-
-
-def until_forwarding(namespace: Namespace) -> None:
-    """Wait until every port of the bridges forwards: the kernel notices a carrier in its own time."""
-
-    def ports() -> Any:
-        shown = subprocess.run(["bridge", "-j", "link"], capture_output=True, check=True)
-        return json.loads(shown.stdout)
-
-    eventually(lambda: all(port["state"] == "forwarding" for port in namespace.call(ports)), 30)
 
 
 def build_bridge(host: Host, mtu: int, *addresses: str) -> None:
@@ -126,6 +114,7 @@ def join(hosts: list[Host], version: int, answers: str) -> None:
         host.world.apply(*plan.steps("vx0", bridge=True))
         assert not plan_fdb(fdb, host.world.fdb("vx0"), host.vtep(version))
         until_forwarding(host.namespace)
+        until_ready(host.inside, "eth0")
         if answers == "nobody":
             continue
         known = {address_of(other, inner): Neighbour(other.mac) for other in others for inner in (4, 6)}
@@ -149,6 +138,7 @@ def settle_moving(hosts: Sequence[Host]) -> None:
             SetLink("eth0", host.container, mac=MOVING_MAC, up=True),
             AddAddress("eth0", f"{MOVING_ADDRESS}/24", host.container),
         )
+        until_forwarding(host.namespace)
 
 
 def stream_while_moving(one: Host, homes: Sequence[Host]) -> Stream:

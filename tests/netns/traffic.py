@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from hosts import FAMILY, WAIT_S, HostOnSwitch, make_room
 
 _STREAM_PORT = 7002
+_AGAIN_S = 1.0
+"""After so long a ping is sent again: on a busy machine a link that has just come up takes a moment."""
 _SILENCE_S = 1.0
 """A receiver that heard nothing for so long has heard all."""
 
@@ -24,7 +26,7 @@ def ping(
 
 
 def echo(address: str, packet: int = 100, *, whole: bool = False, wait_s: float = WAIT_S) -> None:
-    """Ping with a packet of so many bytes, which may not be fragmented if `whole`.
+    """Ping, until there is an answer, with a packet of so many bytes, which may not be fragmented if `whole`.
 
     Raises OSError, of which TimeoutError is one, if no answer comes.
     """
@@ -36,7 +38,6 @@ def echo(address: str, packet: int = 100, *, whole: bool = False, wait_s: float 
     request, reply, headers = (8, 0, 28) if version == 4 else (128, 129, 48)
     payload = os.urandom(packet - headers)
     with socket.socket(FAMILY[version], socket.SOCK_RAW, protocol) as raw:
-        raw.settimeout(wait_s)
         raw.setsockopt(level, receive_errors, 1)
         raw.setsockopt(level, discover, 2 if whole else 0)
         raw.connect((address, 0))
@@ -44,14 +45,20 @@ def echo(address: str, packet: int = 100, *, whole: bool = False, wait_s: float 
         if version == 4:
             # Of an IPv6 one the kernel sees to it.
             header = struct.pack("!BBHHH", request, 0, checksum(header + payload), 7, 1)
-        raw.send(header + payload)
         end = time.monotonic() + wait_s
         while time.monotonic() < end:
-            answer = raw.recv(1 << 16)
-            answer = answer[20:] if version == 4 else answer
-            if answer[0] == reply and answer[8:] == payload:
-                return
-    raise TimeoutError(address)
+            raw.send(header + payload)
+            again = min(end, time.monotonic() + _AGAIN_S)
+            while (left := again - time.monotonic()) > 0:
+                raw.settimeout(left)
+                try:
+                    answer = raw.recv(1 << 16)
+                except TimeoutError:
+                    break
+                answer = answer[20:] if version == 4 else answer
+                if answer[0] == reply and answer[8:] == payload:
+                    return
+    raise TimeoutError(f"the ping of {address} timed out")
 
 
 def checksum(data: bytes) -> int:

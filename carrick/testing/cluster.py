@@ -20,7 +20,7 @@ from ..engine.clock import Clock
 from ..engine.cluster.records import ClusterRecords
 from ..engine.cluster.runtime import ClusterRuntime, Ties
 from ..engine.cluster.table import Table
-from ..host.store.contract import Change, Condition, Entry, Event, LeaseId, Snapshot, Store, Watch
+from ..host.store.contract import Change, Entry, Event, LeaseId, Requirement, Snapshot, Store, Watch
 from ..host.store.typed import Collection
 from ..model.cluster import Block, ClusterSettings, NodeId, NodeRecord, RemoteEndpoint, Underlay
 from ..model.errors import Unavailable
@@ -58,7 +58,7 @@ class Wire:
         self._check()
         return await self._store.list(prefix)
 
-    async def commit(self, changes: Sequence[Change], conditions: Sequence[Condition] = ()) -> int:
+    async def commit(self, changes: Sequence[Change], conditions: Sequence[Requirement] = ()) -> int:
         self._check()
         return await self._store.commit(changes, conditions)
 

@@ -4,15 +4,17 @@ import time
 from collections.abc import Sequence
 
 from ..host.store.contract import (
+    ABSENT,
     Change,
     Changed,
-    Condition,
     Delete,
     DeletePrefix,
     Entry,
     LeaseId,
+    NoneBelow,
     Put,
     Removed,
+    Requirement,
     StaleRevision,
 )
 from ..host.store.embedded import Clock, EmbeddedStore
@@ -53,10 +55,14 @@ class MemoryBackend:
     def scan(self, prefix: str) -> tuple[Entry, ...]:
         return tuple(self._entries[key] for key in sorted(self._entries) if key.startswith(prefix))
 
-    def write(self, changes: Sequence[Change], conditions: Sequence[Condition]) -> list[Changed | Removed]:
+    def write(self, changes: Sequence[Change], conditions: Sequence[Requirement]) -> list[Changed | Removed]:
         for condition in conditions:
+            if isinstance(condition, NoneBelow):
+                if found := self.scan(condition.prefix):
+                    raise StaleRevision(found[0].key, expected=ABSENT, actual=found[0].revision)
+                continue
             entry = self._entries.get(condition.key)
-            actual = entry.revision if entry else 0
+            actual = entry.revision if entry else ABSENT
             if actual != condition.revision:
                 raise StaleRevision(condition.key, expected=condition.revision, actual=actual)
         revision = self._revision + 1

@@ -39,6 +39,7 @@ from carrick.host.store import (
     Entry,
     Event,
     LeaseId,
+    NoneBelow,
     Put,
     Removed,
     Snapshot,
@@ -323,6 +324,53 @@ async def test_conditions_hold_or_nothing_is_written(store: Store) -> None:
         await store.commit([Put("c", b"")], [Condition("gone", 1)])
     assert await store.get("c") is None
     assert await read(store, "b") == b"1"
+
+
+async def test_none_may_be_below_a_prefix(store: Store) -> None:
+    await store.commit([Put("a/1", b""), Put("ab", b""), Put("b/2", b"old")])
+    revision = await store.commit([Put("b/1", b"")])
+    # Not what begins alike, nor the prefix itself.
+    await store.commit([Put("done", b"")], [NoneBelow("a/1/"), NoneBelow("c/"), NoneBelow("aa")])
+    with pytest.raises(StaleRevision, match=r"^b/1 exists already$") as caught:
+        await store.commit([Put("c/1", b"")], [NoneBelow("b/")])
+    assert (caught.value.key, caught.value.actual) == ("b/1", revision)
+    with pytest.raises(StaleRevision, match=r"^a/1 is at revision"):
+        await store.commit([Put("c/1", b"")], [NoneBelow("c/"), Condition("a/1", 2**40)])
+    assert await store.get("c/1") is None
+    await store.commit([DeletePrefix("b/")])
+    await store.commit([Put("b/3", b"")], [NoneBelow("b/")])
+    with pytest.raises(InvalidRequest, match="two conditions on b/"):
+        await store.commit([], [NoneBelow("b/"), NoneBelow("b/")])
+    with pytest.raises(InvalidRequest):
+        await store.commit([], [NoneBelow("")])
+
+
+async def test_either_something_is_below_or_it_is_taken(store: Store) -> None:
+    """Of who puts something there and who takes all away because there is nothing, one comes first."""
+    for number in range(20):
+        base = f"n{number}"
+        await store.commit([Put(base, b"")])
+
+        async def remove(base: str = base) -> bool:
+            try:
+                await store.commit([Delete(base)], [NoneBelow(f"{base}/")])
+            except StaleRevision:
+                return False
+            return True
+
+        async def use(base: str = base) -> bool:
+            known = await store.get(base)
+            if known is None:
+                return False
+            try:
+                await store.commit([Put(f"{base}/1", b"")], [Condition(base, known.revision)])
+            except StaleRevision:
+                return False
+            return True
+
+        removed, used = await asyncio.gather(remove(), use())
+        assert removed is not used
+        assert (await store.get(base) is None) is removed
 
 
 async def test_two_writers_lose_no_update(store: Store) -> None:

@@ -16,6 +16,7 @@ from ...host.store.contract import (
     DeletePrefix,
     OutcomeUnknown,
     Put,
+    Requirement,
     StaleRevision,
 )
 from ...model.errors import Conflict, Denied, Unavailable
@@ -122,15 +123,16 @@ class NetworkDirectory:
             ]
             if VNI in network.options:
                 changes.append(Delete(f"vnis/{network.options[VNI]}"))
-            conditions = [
+            conditions: list[Requirement] = [
                 runtime.records.networks.expecting(network.id, record.revision),
+                runtime.records.endpoints.none_below(f"{network.id}/"),
                 runtime.membership.condition(),
             ]
             try:
                 await runtime.store.commit(changes, conditions)
                 break
             except StaleRevision as error:
-                # A node has just put its first endpoint on it, or somebody else removed it.
+                # A node has just put an endpoint on it, or somebody else removed it.
                 _refused(runtime.membership, error)
         else:
             raise Unavailable(f"network {network.name} keeps changing", remedy="try again")

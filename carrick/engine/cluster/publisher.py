@@ -8,7 +8,7 @@ start, a rename, and coming back after a week alone.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from ...host.store.contract import Change, Delete, StaleRevision
@@ -111,24 +111,12 @@ class Publisher:
         desired = dict(self._desired())
         self._touched = _networks_of(actual) | _networks_of(desired)
         put, gone = difference(desired, actual)
-        first_on = {item.network_id for item in put.values()} - {item.network_id for item in actual.values()}
         changes: list[Change] = [self._records.endpoints.putting(key, item) for key, item in put.items()]
         changes += [self._records.endpoints.deleting(key) for key in gone]
-        # A network's record is written again with our first endpoint, so that it cannot be removed at once.
-        changes[:0] = self._touch(first_on)
         for start in range(0, len(changes), _PER_TRANSACTION):
             part = changes[start : start + _PER_TRANSACTION]
             await self._records.store.commit(part, [condition])
         self._actual = desired
-
-    def _touch(self, networks: set[NetworkId]) -> Sequence[Change]:
-        known = self._mirror.networks
-        return [
-            self._records.networks.putting(network_id, network)
-            for network_id in sorted(networks)
-            # One that cannot be read may be a newer version's, and says more than we know.
-            if (network := known.get(network_id)) is not None and network_id not in known.broken
-        ]
 
     async def _read_own(self) -> dict[str, RemoteEndpoint]:
         found: dict[str, RemoteEndpoint] = {}

@@ -13,6 +13,7 @@ from .contract import (
     Delete,
     DeletePrefix,
     Put,
+    Requirement,
 )
 
 _LAST_CODE_POINT = 0x10FFFF
@@ -53,7 +54,7 @@ def check_prefix(prefix: str) -> None:
         check_key(prefix)
 
 
-def check_transaction(changes: Sequence[Change], conditions: Sequence[Condition]) -> None:
+def check_transaction(changes: Sequence[Change], conditions: Sequence[Requirement]) -> None:
     """Raise InvalidRequest if a key is named twice or out of bounds.
 
     etcd refuses such transactions ("duplicate key given in txn request"); so do we all.
@@ -66,7 +67,7 @@ def check_transaction(changes: Sequence[Change], conditions: Sequence[Condition]
             )
     named: set[str] = set()
     prefixes: list[str] = []
-    total = sum(2 * len(condition.key.encode("utf-8", "replace")) for condition in conditions)
+    total = sum(2 * len(_key_of(condition).encode("utf-8", "replace")) for condition in conditions)
     for change in changes:
         match change:
             case DeletePrefix(prefix):
@@ -96,9 +97,14 @@ def check_transaction(changes: Sequence[Change], conditions: Sequence[Condition]
             raise InvalidRequest(f"the transaction names {twice} and deletes all of {prefix}")
     seen: set[str] = set()
     for condition in conditions:
-        check_key(condition.key)
-        if condition.key in seen:
-            raise InvalidRequest(f"the transaction has two conditions on {condition.key}")
-        if condition.revision < 0:
-            raise InvalidRequest(f"{condition.key} cannot be at the negative revision {condition.revision}")
-        seen.add(condition.key)
+        key = _key_of(condition)
+        check_key(key)
+        if key in seen:
+            raise InvalidRequest(f"the transaction has two conditions on {key}")
+        if isinstance(condition, Condition) and condition.revision < 0:
+            raise InvalidRequest(f"{key} cannot be at the negative revision {condition.revision}")
+        seen.add(key)
+
+
+def _key_of(condition: Requirement) -> str:
+    return condition.key if isinstance(condition, Condition) else condition.prefix

@@ -69,6 +69,16 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class NoneBelow:
+    """No key may start with the prefix, which must not be empty. One that does is named by StaleRevision."""
+
+    prefix: str
+
+
+Requirement = Condition | NoneBelow
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """Write a key; a key that was attached to another lease, or to none, now has this one."""
 
@@ -186,7 +196,7 @@ class Store(Protocol):
     async def list(self, prefix: str) -> Snapshot:
         """Return all entries whose key starts with `prefix`; "" means all there are."""
 
-    async def commit(self, changes: Sequence[Change], conditions: Sequence[Condition] = ()) -> int:
+    async def commit(self, changes: Sequence[Change], conditions: Sequence[Requirement] = ()) -> int:
         """Make all the changes, if every condition holds, and return the store's revision.
 
         Raises StaleRevision naming the first key whose condition failed, NotFound if a lease is

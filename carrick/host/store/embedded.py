@@ -12,7 +12,17 @@ from typing import Protocol, Self
 
 from ...model.errors import Denied, InvalidRequest, NotFound, Unavailable
 from .checks import check_key, check_prefix, check_transaction
-from .contract import Change, Changed, Condition, Entry, LeaseId, Put, Removed, Snapshot, Watch
+from .contract import (
+    Change,
+    Changed,
+    Entry,
+    LeaseId,
+    Put,
+    Removed,
+    Requirement,
+    Snapshot,
+    Watch,
+)
 from .feed import BACKLOG_EVENTS, HISTORY_EVENTS, Feed
 
 Clock = Callable[[], float]
@@ -33,7 +43,7 @@ class Backend(Protocol):
     def scan(self, prefix: str) -> tuple[Entry, ...]:
         """Return the entries below `prefix`, sorted by key."""
 
-    def write(self, changes: Sequence[Change], conditions: Sequence[Condition]) -> list[Changed | Removed]:
+    def write(self, changes: Sequence[Change], conditions: Sequence[Requirement]) -> list[Changed | Removed]:
         """Make all the changes or, on any exception, none; return what really changed.
 
         Raises StaleRevision as `Store.commit` does. The revision grows by one if the list is not empty.
@@ -82,7 +92,7 @@ class EmbeddedStore:
         self._begin_read()
         return Snapshot(self._backend.scan(prefix), self._backend.revision)
 
-    async def commit(self, changes: Sequence[Change], conditions: Sequence[Condition] = ()) -> int:
+    async def commit(self, changes: Sequence[Change], conditions: Sequence[Requirement] = ()) -> int:
         check_transaction(changes, conditions)
         self._begin()
         for change in changes:

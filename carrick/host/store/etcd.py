@@ -14,7 +14,18 @@ from typing import Self
 from ...model.errors import InvalidRequest, NotFound, Unavailable
 from . import etcd_wire as wire
 from .checks import check_key, check_prefix, check_transaction
-from .contract import Change, Condition, Entry, LeaseId, Put, Snapshot, StaleRevision, Watch
+from .contract import (
+    ABSENT,
+    Change,
+    Condition,
+    Entry,
+    LeaseId,
+    Put,
+    Requirement,
+    Snapshot,
+    StaleRevision,
+    Watch,
+)
 from .etcd_call import CallFailed
 from .etcd_config import EtcdConfig
 from .etcd_errors import COMPACTED, FUTURE_REVISION, LEASE_EXISTS, NO_LEASE
@@ -80,7 +91,7 @@ class EtcdStore:
             remedy="let etcd keep more history (--auto-compaction-retention)",
         )
 
-    async def commit(self, changes: Sequence[Change], conditions: Sequence[Condition] = ()) -> int:
+    async def commit(self, changes: Sequence[Change], conditions: Sequence[Requirement] = ()) -> int:
         check_transaction(changes, conditions)
         self._check_open()
         request = wire.txn_request(self._prefix, changes, conditions)
@@ -96,9 +107,14 @@ class EtcdStore:
         if answer.succeeded:
             return answer.header.revision
         for condition, read in zip(conditions, answer.reads, strict=True):
-            actual = read.entries[0].revision if read.entries else 0
-            if actual != condition.revision:
-                raise StaleRevision(condition.key, expected=condition.revision, actual=actual)
+            found = read.entries[0] if read.entries else None
+            actual = found.revision if found is not None else ABSENT
+            if isinstance(condition, Condition):
+                if actual != condition.revision:
+                    raise StaleRevision(condition.key, expected=condition.revision, actual=actual)
+            elif found is not None:
+                key = found.key.removeprefix(self._prefix).decode(errors="replace")
+                raise StaleRevision(key, expected=ABSENT, actual=actual)
         raise Unavailable("etcd refused a transaction whose conditions hold", remedy="try again")
 
     async def grant(self, ttl_s: float) -> LeaseId:

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...model.errors import Failed
-from .contract import Change, Condition, Delete, DeletePrefix, Put
+from .contract import (
+    Change,
+    Delete,
+    DeletePrefix,
+    NoneBelow,
+    Put,
+    Requirement,
+)
 
 RANGE = "/etcdserverpb.KV/Range"
 TXN = "/etcdserverpb.KV/Txn"
@@ -22,7 +29,7 @@ LEASE_KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
 AUTHENTICATE = "/etcdserverpb.Auth/Authenticate"
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_COMPARE_MOD = 2
+_COMPARE_CREATE, _COMPARE_MOD = 1, 2
 _NO_END = b"\0"
 """As the end of a range: every key from its beginning on."""
 
@@ -113,11 +120,17 @@ def range_request(
     )
 
 
-def txn_request(prefix: bytes, changes: Sequence[Change], conditions: Sequence[Condition]) -> bytes:
+def txn_request(prefix: bytes, changes: Sequence[Change], conditions: Sequence[Requirement]) -> bytes:
     """Make the changes if all conditions hold; else tell the keys of the conditions, without their values."""
     parts = []
     for condition in conditions:
         # The revision is in a oneof: it is sent also when it is 0.
+        if isinstance(condition, NoneBelow):
+            # Each key of a range is compared; if there is none, one that was never created.
+            start, end = prefix_range(prefix, condition.prefix)
+            compare = _number(2, _COMPARE_CREATE) + _chunk(3, start) + _tag(5, _VARINT) + _varint(0)
+            parts.append(_message(1, compare + _chunk(64, end)))
+            continue
         compare = _number(2, _COMPARE_MOD) + _chunk(3, prefix + condition.key.encode())
         parts.append(_message(1, compare + _tag(6, _VARINT) + _varint(condition.revision)))
     for change in changes:
@@ -132,7 +145,10 @@ def txn_request(prefix: bytes, changes: Sequence[Change], conditions: Sequence[C
                 operation = _message(3, _chunk(1, start) + _chunk(2, end))
         parts.append(_message(2, operation))
     for condition in conditions:
-        read = range_request(prefix + condition.key.encode(), b"", keys_only=True)
+        if isinstance(condition, NoneBelow):
+            read = range_request(*prefix_range(prefix, condition.prefix), limit=1, keys_only=True)
+        else:
+            read = range_request(prefix + condition.key.encode(), b"", keys_only=True)
         parts.append(_message(3, _message(1, read)))
     return b"".join(parts)
 

@@ -16,16 +16,18 @@ from pathlib import Path
 from ...model.errors import CarrickError, Denied, Failed, Unavailable
 from .checks import prefix_end
 from .contract import (
+    ABSENT,
     NO_LEASE,
     Change,
     Changed,
-    Condition,
     Delete,
     DeletePrefix,
     Entry,
     LeaseId,
+    NoneBelow,
     Put,
     Removed,
+    Requirement,
     StaleRevision,
 )
 from .embedded import Clock, EmbeddedStore
@@ -117,7 +119,7 @@ class SqliteBackend:
         with self._failures("read"):
             return tuple(Entry(*row) for row in self._connection.execute(*_range(_SELECT, prefix)))
 
-    def write(self, changes: Sequence[Change], conditions: Sequence[Condition]) -> list[Changed | Removed]:
+    def write(self, changes: Sequence[Change], conditions: Sequence[Requirement]) -> list[Changed | Removed]:
         return self._transaction(lambda: self._write(changes, conditions))
 
     def leases(self) -> dict[LeaseId, float]:
@@ -165,11 +167,16 @@ class SqliteBackend:
             self._revision = events[0].revision
         return events
 
-    def _write(self, changes: Sequence[Change], conditions: Sequence[Condition]) -> list[Changed | Removed]:
+    def _write(self, changes: Sequence[Change], conditions: Sequence[Requirement]) -> list[Changed | Removed]:
         run = self._connection.execute
         for condition in conditions:
+            if isinstance(condition, NoneBelow):
+                statement, bounds = _range("SELECT key, revision FROM entries ", condition.prefix)
+                if row := run(f"{statement} LIMIT 1", bounds).fetchone():
+                    raise StaleRevision(row[0], expected=ABSENT, actual=row[1])
+                continue
             row = run("SELECT revision FROM entries WHERE key = ?", (condition.key,)).fetchone()
-            actual = row[0] if row else 0
+            actual = row[0] if row else ABSENT
             if actual != condition.revision:
                 raise StaleRevision(condition.key, expected=condition.revision, actual=actual)
         revision = self._revision + 1

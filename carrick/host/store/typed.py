@@ -25,7 +25,16 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ...model.errors import Failed, InvalidRequest
-from .contract import NO_LEASE, Condition, Delete, Entry, LeaseId, Put, Store
+from .contract import (
+    NO_LEASE,
+    Condition,
+    Delete,
+    Entry,
+    LeaseId,
+    NoneBelow,
+    Put,
+    Store,
+)
 
 T = TypeVar("T")
 BROKEN_PREFIX = "broken/"
@@ -127,6 +136,10 @@ class Collection(Generic[T]):
 
     def deleting(self, record_id: str) -> Delete:
         return Delete(self.key(record_id))
+
+    def none_below(self, below: str) -> NoneBelow:
+        """Require that there is no record whose id starts with `below`."""
+        return NoneBelow(self.prefix + below)
 
     def expecting(self, record_id: str, revision: int) -> Condition:
         return Condition(self.key(record_id), revision)

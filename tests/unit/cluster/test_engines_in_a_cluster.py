@@ -1,14 +1,14 @@
 """Two whole engines in one cluster: networks, addresses, rows and names across, on fake kernels."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from carrick.engine.cluster.records import ClusterRecords
 from carrick.engine.values import CreateNetwork
-from carrick.host.store.contract import Delete, Put, Snapshot
+from carrick.host.store.contract import Change, Delete, Put, Requirement, Snapshot
 from carrick.model.cluster import NodeId
 from carrick.model.errors import Conflict, Denied, NotFound
 from carrick.model.networks import PoolConfig
@@ -133,6 +133,29 @@ async def test_a_network_in_use_anywhere_is_not_removed(hosts: tuple[Host, Host]
     await eventually(lambda: not two.engine.state.network_or_none("blue"))
     assert (await one.store.list("blocks/")).entries == ()
     assert (await one.store.list("network-names/")).entries == ()
+
+
+async def test_an_endpoint_that_comes_while_its_network_is_removed_keeps_it(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its network's record stays as it was: it may be that of a newer version, and say more."""
+    one, two = hosts
+    blue = await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    record, commit = await one.store.get(f"networks/{blue.id}"), one.wire.commit
+    started: list[str] = []
+
+    async def in_between(changes: Sequence[Change], conditions: Sequence[Requirement] = ()) -> int:
+        if Delete(f"networks/{blue.id}") in changes and not started:
+            started.append("db")
+            await two.run("db", "blue")
+            await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+        return await commit(changes, conditions)
+
+    monkeypatch.setattr(one.wire, "commit", in_between)
+    with pytest.raises(Denied, match=r'has active endpoints \(name:"db"'):
+        await one.engine.networks.remove("blue")
+    assert await one.store.get(f"networks/{blue.id}") == record
 
 
 async def test_two_nodes_creating_at_once_get_different_subnets_and_vnis(hosts: tuple[Host, Host]) -> None:

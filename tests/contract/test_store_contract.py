@@ -42,6 +42,7 @@ from carrick.host.store import (
     NoneBelow,
     Put,
     Removed,
+    Requirement,
     Snapshot,
     SqliteStore,
     StaleRevision,
@@ -685,6 +686,25 @@ some_changes = st.lists(
 )
 
 
+conditions = st.sampled_from(["no", "right", "wrong", "absent", "none below"])
+
+
+async def requirements(store: Store, key: str, conditioned: str) -> list[Requirement]:
+    """Return what one of `conditions` requires of a key."""
+    entry = await store.get(key)
+    actual = entry.revision if entry else ABSENT
+    match conditioned:
+        case "right":
+            return [Condition(key, actual)]
+        case "wrong":
+            return [Condition(key, actual + 1)]
+        case "absent":
+            return [Condition(key, ABSENT)]
+        case "none below":
+            return [NoneBelow(key)]
+    return []
+
+
 class SideBySide(RuleBasedStateMachine):
     """The same calls to the SQLite store and the memory store give the same answers."""
 
@@ -723,13 +743,10 @@ class SideBySide(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         return answers[0]
 
-    @rule(changes=some_changes, key=keys, conditioned=st.sampled_from(["no", "right", "wrong", "absent"]))
+    @rule(changes=some_changes, key=keys, conditioned=conditions)
     def commit(self, changes: list[Put], key: str, conditioned: str) -> None:
         async def call(store: Store) -> int:
-            entry = await store.get(key)
-            actual = entry.revision if entry else 0
-            expected = {"right": actual, "wrong": actual + 1, "absent": ABSENT}.get(conditioned)
-            return await store.commit(changes, [] if expected is None else [Condition(key, expected)])
+            return await store.commit(changes, await requirements(store, key, conditioned))
 
         revision = self.both(call)
         if isinstance(revision, int):
@@ -805,7 +822,7 @@ steps = st.lists(
         st.sampled_from(["commit"] * 4 + ["lease", "revoke", "list", "get", "compact"]),
         some_changes,
         keys,
-        st.sampled_from(["no", "right", "wrong", "absent"]),
+        conditions,
     ),
     max_size=25,
 )
@@ -823,12 +840,7 @@ async def transcript(store: Store, steps: list[Step]) -> list[object]:
     async def take(verb: str, changes: list[Put], key: str, conditioned: str) -> object:
         match verb:
             case "commit":
-                found = await store.get(key)
-                actual = found.revision if found else 0
-                expected = {"right": actual, "wrong": actual + 1, "absent": ABSENT}.get(conditioned)
-                return (
-                    await store.commit(changes, [] if expected is None else [Condition(key, expected)]) - base
-                )
+                return await store.commit(changes, await requirements(store, key, conditioned)) - base
             case "lease":
                 leases.append(await store.grant(1000))
                 return await store.commit([Put(key, b"leased", leases[-1])]) - base

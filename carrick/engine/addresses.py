@@ -5,6 +5,7 @@ one lock, because a plan is good only until the next change. Pools are few opera
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from .clock import Clock
 from .state import State, Write
 from .values import PoolUse
 
+_log = logging.getLogger(__name__)
 AddressRange = tuple[Address, Address]
 """The first and the last address."""
 
@@ -80,6 +82,11 @@ class Addresses:
                     by_pool.pop(identifier, ()),
                     states.get(identifier),
                 )
+                # The gateway of a network that another node created is in no record here (see `adopt`).
+                try:
+                    allocator.apply(allocator.plan_setup())
+                except Failed as error:
+                    _log.error("network %s: %s", network.name, error)
                 self._allocators[identifier] = allocator
                 strays += allocator.strays
         return strays + [lease for rest in by_pool.values() for lease in rest]
@@ -132,7 +139,10 @@ class Addresses:
             allocator.limit_to(blocks, reserved)
 
     def adopt(self, network: Network) -> None:
-        """Make the allocators of a network that another node created, of no block yet."""
+        """Make the allocators of a network that another node created, of no block yet.
+
+        Its gateway and auxiliary addresses are taken, but no record says so: `load` takes them again.
+        """
         for config in network.pools:
             identifier = pool_id(network.id, config.version)
             if identifier not in self._allocators:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,25 @@ async def test_an_endpoint_that_comes_while_its_network_is_removed_keeps_it(
     with pytest.raises(Denied, match=r'has active endpoints \(name:"db"'):
         await one.engine.networks.remove("blue")
     assert await one.store.get(f"networks/{blue.id}") == record
+
+
+async def test_after_a_restart_the_gateway_is_still_nobodys_address(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a node that the network came to from another one, too."""
+    one, two = hosts
+    await one.engine.networks.create(BLUE)
+    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await two.stop()
+    await two.start()
+    first, gateway = IPv4Network("10.5.0.0/28"), two.engine.state.find_network("blue").pools[0].gateway
+    assert IPv4Address(gateway) in first
+    monkeypatch.setattr("carrick.engine.cluster.blocks.choose_block", lambda *_: first)
+    await two.run("web", "blue")
+    assert IPv4Address(two.address("web")) in first
+    assert two.address("web") != gateway
+    with pytest.raises(Denied, match="Address already in use"):
+        await two.run("other", "blue", gateway)
 
 
 async def test_two_nodes_creating_at_once_get_different_subnets_and_vnis(hosts: tuple[Host, Host]) -> None:

@@ -389,6 +389,17 @@ def test_static_addresses(cluster: TempLab) -> None:
     assert again.code != 0 and "in use" in again.err, again.err
 
 
+def test_after_a_restart_the_gateway_is_still_nobody_s_address(cluster: TempLab) -> None:
+    first, second, _ = cluster.hosts
+    first.carrick("network", "create", "-d", "overlay", "--subnet", "10.6.0.0/24", "net")
+    eventually(lambda: "net" in second.carrick("network", "ls", "--format", "{{.Name}}").split())
+    cluster.kill("host2", daemon_only=True)
+    cluster.start("host2")
+    refused = second.run("carrick", "run", "-d", "--network", "net", "--ip", "10.6.0.1", "busybox", "true")
+    assert refused.code != 0 and "in use" in refused.err, refused.err
+    assert box(second, "next", "net", "--ip", "10.6.0.2").ip() == "10.6.0.2"
+
+
 def _prefixes(host: LabHost) -> set[str]:
     views = host.api.get("/carrick/v1/nodes").json
     return {block["Prefix"].partition("/")[0] for view in views for block in view["Blocks"]}

@@ -246,6 +246,7 @@ class Pinger:
     sent: int = 0
     _answers: set[int] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _all_sent: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _socket: socket.socket | None = None
     _began: float = 0.0
@@ -268,9 +269,12 @@ class Pinger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        sender, receiver = self._threads
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        sender.join()
+        # Not before: who has all answers but to the one that is being sent would miss that.
+        self._all_sent.set()
+        receiver.join()
         if self._socket is not None:
             self._socket.close()
 
@@ -315,7 +319,7 @@ class Pinger:
         identifier = self._identifier
         end = float("inf")
         while time.monotonic() < end:
-            if self._stop.is_set():
+            if self._all_sent.is_set():
                 end = min(end, time.monotonic() + self.late_s)
                 if self.answered == self.sent:
                     return

@@ -12,6 +12,8 @@ from carrick.testing.daemon import eventually
 from carrick.testing.lab import LabHost, TempLab
 
 pytestmark = pytest.mark.skipif(shutil.which("wg") is None, reason="needs wireguard-tools")
+_REKEY_S = 5.0
+"""WireGuard's REKEY_TIMEOUT."""
 KINDS = {
     "overlay": ("-d", "overlay", "--opt", "encrypted"),
     "routed": ("-d", "routed", "--opt", "backend=wireguard"),
@@ -67,8 +69,9 @@ def test_keys_change_under_traffic(cluster: TempLab, pair: list[Box]) -> None:
             eventually(lambda b=before: all(p.answered > n + 20 for p, n in zip(pingers, b, strict=True)), 60)
     for pinger in pingers:
         print(pinger.report)
-    # A handshake each, at the worst: nothing of it is in the clear, and little is lost.
-    assert all(pinger.longest_gap_s < 1 for pinger in pingers), [pinger.report for pinger in pingers]
+    # A handshake each. On a busy machine the other one may know the key only after the first handshake came,
+    # and that is tried again after five seconds.
+    assert all(pinger.longest_gap_s < 2 * _REKEY_S for pinger in pingers), [p.report for p in pingers]
     for host in (first, third):
         (directory,) = {
             line.rpartition("/")[0]

@@ -1,8 +1,7 @@
 """A cluster whose etcd has lost its data for good, and what it is recovered from: any one of its nodes."""
 
-import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -20,6 +19,7 @@ from carrick.model.ids import NetworkId
 from carrick.model.networks import Network, PoolConfig, Scope
 from carrick.testing.cluster import SimulatedNode
 from carrick.testing.etcd import EtcdCluster, has_etcd
+from carrick.testing.waiting import until
 
 pytestmark = pytest.mark.skipif(not has_etcd(), reason="needs etcd-server and etcd-client")
 NET = NetworkId("a" * 64)
@@ -34,14 +34,6 @@ NETWORK = Network(
     options={VNI: "4097"},
 )
 SETTINGS = ClusterSettings("simulated", NodeId("one"), "one", ("http://127.0.0.1:2379",))
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"it never came to be: {what}")
 
 
 def lose_everything(etcd: EtcdCluster) -> None:

@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,6 +54,7 @@ from carrick.model.containers import (
 )
 from carrick.model.errors import Conflict, Failed, InvalidRequest, NotFound
 from carrick.model.ids import ContainerId, ImageId
+from carrick.testing.waiting import until
 
 _CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
 """cap_net_bind_service, effective and permitted (linux/capability.h)."""
@@ -162,12 +163,6 @@ async def collect(session: ConsoleSession) -> bytes:
         text = b"".join([output.data async for output in session.output()])
     await session.close()
     return text
-
-
-async def until(check: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not await check():  # noqa: ASYNC110 (what is asked tells no one)
-            await asyncio.sleep(0.01)
 
 
 def leftovers(base: Path, cgroup: str) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 import io
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +142,6 @@ class Api:
                 head += "Connection: Upgrade\r\nUpgrade: tcp\r\n"
             raw.writer.write(head.encode() + b"\r\n" + body)
             yield raw
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that another task is about to bring about."""
-        async with asyncio.timeout(5):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
 
     async def settle(self) -> None:
         """Wait until no request is being served."""

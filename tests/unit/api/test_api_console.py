@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 
 from carrick.model.errors import Conflict
+from carrick.testing.waiting import until
 
 EXEC = "/exec/{}/start"
 
@@ -150,7 +151,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(api: Any) -> None:
         async with api.hijack(path) as raw:
             await raw.head()
             await start(api, path)
-        await api.until(partial(is_left_alone, process_of(api, path)))
+        await until(partial(is_left_alone, process_of(api, path)))
 
 
 async def test_a_client_that_vanishes_after_a_half_close_is_noticed(api: Any) -> None:
@@ -161,7 +162,7 @@ async def test_a_client_that_vanishes_after_a_half_close_is_noticed(api: Any) ->
         raw.writer.write_eof()
         await asyncio.sleep(0.05)
         assert process_of(api, path).sessions
-    await api.until(lambda: not process_of(api, path).sessions)
+    await until(lambda: not process_of(api, path).sessions)
 
 
 async def test_attach_over_a_websocket(api: Any) -> None:

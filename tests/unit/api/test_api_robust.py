@@ -12,6 +12,7 @@ import pytest
 from carrick.doors.api import ApiServer
 from carrick.doors.api.streams import begin
 from carrick.testing.fake_engine import FakeEngine
+from carrick.testing.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -243,6 +244,6 @@ async def test_clients_that_are_gone_before_they_are_answered(
         for _ in range(20):
             async with api.connect() as raw:
                 raw.writer.write(f"{head}Host: x\r\n\r\n".encode())
-    await api.until(lambda: len(asyncio.all_tasks()) <= tasks + 1)
+    await until(lambda: len(asyncio.all_tasks()) <= tasks + 1)
     assert not api.engine.bus.queues
     assert not caplog.records

@@ -4,7 +4,6 @@ At no time do two containers have one address, nor does one have the gateway's o
 wires are whole, what is published is what runs. CARRICK_FULL=1 runs a hundred histories of each driver.
 """
 
-import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from carrick.model.errors import CarrickError
 from carrick.model.networks import PoolConfig
 from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
+from carrick.testing.waiting import until
 
 SUBNET = "10.5.0.0/26"
 """Four blocks for three nodes: the first, which has the gateway, is nearly always somebody's."""
@@ -38,14 +38,6 @@ async def members(tmp_path: Path) -> AsyncIterator[list[ClusterMember]]:
     for member in made:
         await member.stop()
     await store.aclose()
-
-
-async def until(what: str, is_so) -> None:  # type: ignore[no-untyped-def]
-    for _ in range(1000):
-        if await is_so():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(what)
 
 
 def addresses(members: list[ClusterMember]) -> dict[str, str]:
@@ -112,7 +104,7 @@ async def test_no_address_is_given_twice_whatever_happens(
     async def is_everywhere() -> bool:
         return all(member.engine.state.network_or_none("blue") for member in members)
 
-    await until("a network is seen", is_everywhere)
+    await until(is_everywhere, "a network is seen")
     for number in range(STEPS):
         kind = chance.choices(("run", "stop", "restart", "cut", "heal"), (10, 4, 2, 1, 2))[0]
         await step(chance.choice(members), kind, number)
@@ -125,6 +117,6 @@ async def test_no_address_is_given_twice_whatever_happens(
         listed = await store.list("endpoints/")
         return len(listed.entries) == len(addresses(members))
 
-    await until("what runs is published", is_published)
+    await until(is_published, "what runs is published")
     await check(members)
     assert addresses(members), "something ran"

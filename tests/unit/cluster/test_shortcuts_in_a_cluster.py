@@ -1,6 +1,5 @@
 """When overlay networks take shortcuts past their bridges, and when not; on fake kernels."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from carrick.testing.fake_kernel import FakeKernel
 from carrick.testing.fake_machine import FakeMachine
 from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
+from carrick.testing.waiting import until
 
 RULE = {"chain": "forward", "expr": []}
 TAKEN = "overlay networks take them, and routed ones by VXLAN"
@@ -188,14 +188,6 @@ async def test_others_rules_are_looked_at_when_they_change(host: Host) -> None:
     host.engine.shortcuts.notice_rules()
     await until(host.is_stateless)
     assert set(await host.all_states()) == {"set"}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not happen within 10 s")
 
 
 async def test_the_setting_ends_those_that_there_are(host: Host) -> None:

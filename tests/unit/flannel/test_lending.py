@@ -1,7 +1,6 @@
 """Blocks lent to bridges of other engines, and hooks, on whole engines over fake kernels."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -22,6 +21,7 @@ from carrick.model.errors import Conflict, Denied, Failed, InvalidRequest, NotFo
 from carrick.model.networks import IPNetwork, PoolConfig
 from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
+from carrick.testing.waiting import until
 
 FLANNEL = {SUBNET_LEN[4]: "24", SUBNET_MIN[4]: "10.5.1.0", SUBNET_MAX[4]: "10.5.3.0"}
 
@@ -104,14 +104,6 @@ async def members(tmp_path: Path) -> AsyncIterator[list[Member]]:
         await member.stop()
 
 
-async def _until(condition: Callable[[], object]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it does not happen")
-
-
 def _knows(member: Member, name: str = "apps") -> bool:
     return any(network.name == name for network in member.engine.state.networks.values())
 
@@ -119,7 +111,7 @@ def _knows(member: Member, name: str = "apps") -> bool:
 async def test_a_node_gets_a_block_without_containers_and_others_route_to_it(members: list[Member]) -> None:
     one, two = members
     await one.create(**FLANNEL)
-    await _until(lambda: _knows(two))
+    await until(lambda: _knows(two))
     views = [await member.engine.lending.lend("apps", LendBlock()) for member in members]
     envs = [parse_subnet_env(member.effects.files["/run/flannel/subnet.env"]) for member in members]
     assert [view.env for view in views] == envs
@@ -168,15 +160,15 @@ async def test_what_is_lent_outlives_the_daemon_and_its_file(members: list[Membe
         assert one.engine.link.stands(one.engine.state.find_network("apps"))
     finally:
         one.wire.heal()
-    await _until(lambda: one.effects.files == before)
+    await until(lambda: one.effects.files == before)
 
 
 async def test_giving_back_leaves_nothing(members: list[Member]) -> None:
     one, two = members
     await one.create()
-    await _until(lambda: _knows(two))
+    await until(lambda: _knows(two))
     await one.engine.lending.lend("apps", LendBlock())
-    await _until(two.engine.link.require().mirror.blocks.live)
+    await until(two.engine.link.require().mirror.blocks.live)
     with pytest.raises(Denied, match="docker0 of node one"):
         await two.engine.networks.remove("apps")
     with pytest.raises(Conflict, match="bridges of other engines"):
@@ -195,7 +187,7 @@ async def test_giving_back_leaves_nothing(members: list[Member]) -> None:
     assert not await one.routes()
     with pytest.raises(NotFound, match="no block"):
         await one.engine.lending.get("apps")
-    await _until(lambda: not two.engine.link.require().mirror.blocks.live())
+    await until(lambda: not two.engine.link.require().mirror.blocks.live())
     await two.engine.networks.remove("apps")
 
 
@@ -211,7 +203,7 @@ async def test_the_block_that_was_flannels_is_taken(members: list[Member]) -> No
 async def test_a_block_that_is_lost_is_replaced_and_the_file_says_so(members: list[Member]) -> None:
     one, two = members
     await one.create(**FLANNEL)
-    await _until(lambda: _knows(two))
+    await until(lambda: _knows(two))
     await one.engine.lending.lend("apps", LendBlock())
     (lost,) = [block for block in one.engine.link.require().mirror.blocks.live().values() if block.bridge]
     records, mirror = ClusterRecords(one.wire), one.engine.link.require().mirror
@@ -253,20 +245,20 @@ async def test_hooks_run_before_and_after_the_block_is_had_and_follow_the_others
     one, two = members
     commands = {OPTIONS[name]: name for name in OPTIONS}
     await one.create(backend="extension", **commands)
-    await _until(lambda: _knows(two))
+    await until(lambda: _knows(two))
     addresses = [await member.run(f"c-{member.name}", "apps") for member in members]
     assert one.shell.commands()[:2] == ["before", "after"]
     _, environment, _ = one.shell.ran[1]
     assert environment["PUBLIC_IP"] == one.address
     assert ip_address(addresses[0]) in ip_network(environment["SUBNET"])
-    await _until(lambda: "added" in one.shell.commands() and "added" in two.shell.commands())
+    await until(lambda: "added" in one.shell.commands() and "added" in two.shell.commands())
     _, environment, stdin = one.shell.ran[2]
     assert environment["PUBLIC_IP"] == two.address
     assert ip_address(addresses[1]) in ip_network(environment["SUBNET"])
     assert stdin == "said by before\n"
     two.engine.hooks.rest_s = 0
     await two.engine.containers.remove("c-two", force=True)
-    await _until(lambda: two.shell.commands()[-1] == "shutdown")
+    await until(lambda: two.shell.commands()[-1] == "shutdown")
 
 
 async def test_a_host_has_to_allow_hooks(members: list[Member]) -> None:

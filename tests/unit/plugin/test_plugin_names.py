@@ -1,7 +1,7 @@
 """Names of Docker's containers: asked for after Join, and again when something happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from carrick.engine.values import GuestView
 from carrick.model.errors import Unavailable
 from carrick.model.guests import GuestSpec
 from carrick.testing.fake_engine import FakeEngine
+from carrick.testing.waiting import until
 
 NETNS = "/run/docker/netns/1"
 
@@ -75,14 +76,6 @@ async def running(site: Site) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await site.engine.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen")
 
 
 async def test_a_guest_gets_name_aliases_namespace_and_resolver() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import os
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from carrick.host.runtime.registry import RegistryProblem, RegistrySettings, pro
 from carrick.host.runtime.registry_auth import parse_challenges
 from carrick.model.errors import CarrickError, Denied, Failed, InvalidRequest, NotFound, Unsupported
 from carrick.testing.fake_registry import FakeRegistry, digest_of, make_layer
+from carrick.testing.waiting import until
 
 GOOD = RegistryAuth("user", "secret")
 BAD = RegistryAuth("user", "hunter2")
@@ -169,12 +170,6 @@ async def test_content_that_is_not_its_digest(registry: FakeRegistry, store: Loc
     registry.manifests["web", digest] = (b'{"schemaVersion": 2}', "x")
     with pytest.raises(Failed, match=f"manifest verification failed for digest {digest}"):
         await store.pull(f"{registry.host}/web:2")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 (nobody tells us)
-            await asyncio.sleep(0.001)
 
 
 async def begun(registry: FakeRegistry, digest: str) -> None:

@@ -12,6 +12,7 @@ from ..host.config import Config
 from ..host.kernel import Kernel
 from ..host.store.typed import Undecodable
 from ..model.errors import CarrickError
+from ..model.networks import Network
 from .bridge_filter import BridgeFilter
 from .host import Host
 from .shortcuts import ShortcutPolicy
@@ -30,6 +31,8 @@ class Doctor:
         kernel: Kernel,
         host: Host,
         drivers: DriverRegistry,
+        stands: Callable[[Network], bool],
+        stray_links: Callable[[], list[str]],
         converge: Callable[[], Awaitable[list[str]]],
         enable_forwarding: Callable[[], Awaitable[None]],
         bridge_filter: BridgeFilter,
@@ -38,12 +41,15 @@ class Doctor:
         holder_is_up: Callable[[], bool],
         unreadable: Callable[[], Sequence[Undecodable] | None] = lambda: None,
     ) -> None:
-        """`unreadable`: records of the cluster's store that cannot be read, None without a cluster."""
+        """`stands` tells whether a network is to be on this host, `stray_links` what is here of none.
+        `unreadable`: records of the cluster's store that cannot be read, None without a cluster."""
         self._config = config
         self._state = state
         self._kernel = kernel
         self._host = host
         self._drivers = drivers
+        self._stands = stands
+        self._stray_links = stray_links
         self._converge = converge
         self._enable_forwarding = enable_forwarding
         self._bridge_filter = bridge_filter
@@ -133,18 +139,20 @@ class Doctor:
             taken = "overlay networks take them, and routed ones by VXLAN"
         return [Finding("ok", "shortcuts", taken)]
 
-    def _bridge_names(self) -> list[str]:
-        names = []
+    def _networks_by_bridge(self) -> dict[str, Network]:
+        found = {}
         for network in self._state.networks.values():
             if network.config_only or network.driver not in self._drivers:
                 continue
             rules = self._drivers.get(network.driver).firewall_rules(network)
             if rules is not None:
-                names.append(rules.bridge)
-        return sorted(names)
+                found[rules.bridge] = network
+        return dict(sorted(found.items()))
 
     async def _foreign_firewalls(self) -> list[Finding]:
-        obstacles = find_obstacles(await self._kernel.list_nft_all(), self._config.name, self._bridge_names())
+        obstacles = find_obstacles(
+            await self._kernel.list_nft_all(), self._config.name, list(self._networks_by_bridge())
+        )
         if not obstacles:
             return [Finding("ok", "other firewalls", "none drops forwarded traffic by default")]
         return [
@@ -165,24 +173,19 @@ class Doctor:
 
     async def _bridges(self) -> list[Finding]:
         links = self._host.view.state.links
+        wanted = [name for name, network in self._networks_by_bridge().items() if self._stands(network)]
         findings = []
-        for name in self._bridge_names():
+        for name in wanted:
             link = links.get(name)
             if link is None:
                 findings.append(Finding("error", name, "the bridge is gone", "carrick doctor --fix"))
             elif not link.up:
                 findings.append(Finding("error", name, "the bridge is down", "carrick doctor --fix"))
-        known = {str(item) for item in self._state.networks}
-        wanted = {e.host_interface for s in self._state.sandboxes.values() if s.active for e in s.endpoints}
-        if (sealed := self._host.view.wireguard) is not None:
-            wanted.add(sealed.name)
-        for link in links.values():
-            mark = link.alias.removeprefix(self._host.view.mark)
-            if mark != link.alias and mark not in known and link.name not in wanted:
-                findings.append(
-                    Finding("warning", link.name, "a leftover interface of ours", "carrick doctor --fix")
-                )
-        return findings or [Finding("ok", "bridges", f"{len(self._bridge_names())} as they should be")]
+        findings += [
+            Finding("warning", name, "a leftover interface of ours", "carrick doctor --fix")
+            for name in self._stray_links()
+        ]
+        return findings or [Finding("ok", "bridges", f"{len(wanted)} as they should be")]
 
     async def _processes(self) -> list[Finding]:
         findings = []
@@ -202,10 +205,11 @@ class Doctor:
 
     async def _clashes(self) -> list[Finding]:
         """Subnets of ours that a route or address of the host has come to overlap since."""
+        view, bridges = self._host.view, self._networks_by_bridge()
         own = frozenset(
             link.name
-            for link in self._host.view.state.links.values()
-            if link.alias.startswith(self._host.view.mark) or link.name in self._bridge_names()
+            for link in view.state.links.values()
+            if link.alias.startswith(view.mark) or link.name in bridges
         )
         occupied = self._host.occupied(own)
         findings = []

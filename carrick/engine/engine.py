@@ -345,6 +345,8 @@ class CarrickEngine:
                 kernel=kernel,
                 host=self._host,
                 drivers=drivers,
+                stands=self._presence.stands,
+                stray_links=self.reconciler.stray_links,
                 converge=self.reconciler.converge,
                 enable_forwarding=self.reconciler.enable_forwarding,
                 bridge_filter=self._bridge_filter,

@@ -132,32 +132,41 @@ class Reconciler:
                 _log.error("network %s: %s", network.name, error)
         return repaired
 
-    async def _remove_strays(self) -> list[str]:
-        """Remove links and namespaces with our mark that no record knows."""
-        view = await self._host.refresh()
+    def stray_links(self) -> list[str]:
+        """Return the links with our mark, as the host was last seen, that no record knows."""
+        view = self._host.view
         known = {
             str(network.id) for network in self._state.networks.values() if self._presence.stands(network)
         }
         # A parent may carry the mark of a network that is gone while another still stands on it.
-        wanted_links = {network.options.get("parent", "") for network in self._state.networks.values()}
+        wanted = {network.options.get("parent", "") for network in self._state.networks.values()}
         if view.wireguard is not None:
-            wanted_links.add(view.wireguard.name)
-        wanted_netns = set()
+            wanted.add(view.wireguard.name)
         for sandbox in self._state.sandboxes.values():
             if sandbox.active:
-                wanted_links |= {endpoint.host_interface for endpoint in sandbox.endpoints}
+                wanted |= {endpoint.host_interface for endpoint in sandbox.endpoints}
                 if sandbox.container_id in self._state.guests:
                     # One without an end here may wait here itself, for its engine to take it.
-                    wanted_links |= {endpoint.interface for endpoint in sandbox.endpoints}
-            if sandbox.active or self._companions(sandbox):
-                wanted_netns.add(sandbox.netns)
-        steps: list[Step] = []
-        for link in view.state.links.values():
-            mark = link.alias.removeprefix(self._host.view.mark)
-            if mark != link.alias and mark not in known and link.name not in wanted_links:
-                steps.append(DeleteLink(link.name))
+                    wanted |= {endpoint.interface for endpoint in sandbox.endpoints}
+        return [
+            link.name
+            for link in view.state.links.values()
+            if link.alias.startswith(view.mark)
+            and link.alias.removeprefix(view.mark) not in known
+            and link.name not in wanted
+        ]
+
+    async def _remove_strays(self) -> list[str]:
+        """Remove links and namespaces with our mark that no record knows."""
+        await self._host.refresh()
+        steps: list[Step] = [DeleteLink(name) for name in self.stray_links()]
+        wanted = {
+            sandbox.netns
+            for sandbox in self._state.sandboxes.values()
+            if sandbox.active or self._companions(sandbox)
+        }
         for path in await self._kernel.list_netns(self._config.run_dir / "netns"):
-            if path not in wanted_netns:
+            if path not in wanted:
                 steps.append(DeleteNetns(path))
         for error in await self._kernel.remove(steps):
             _log.warning("removing what is not ours any more: %s", error)

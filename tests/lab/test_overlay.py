@@ -298,6 +298,8 @@ def test_a_network_is_on_a_host_from_its_first_container_to_its_last(cluster: Te
     third.carrick("rm", "-f", "two")
     for host in cluster.hosts:
         assert links(host, "net") == set()
+        # It is nowhere, as it should be.
+        assert "br-" not in host.carrick("doctor")
     rules = "".join(host.do("nft", "list", "ruleset") for host in cluster.hosts)
     assert "br-" + first.api.get("/networks/net").json["Id"][:12] not in rules
 

@@ -12,12 +12,14 @@ from carrick.engine.values import CreateNetwork
 from carrick.host.store.contract import Change, Delete, Put, Requirement, Snapshot
 from carrick.model.cluster import NodeId
 from carrick.model.errors import Conflict, Denied, NotFound
+from carrick.model.ids import short
 from carrick.model.networks import PoolConfig
-from carrick.model.steps import ANY_MAC
+from carrick.model.steps import ANY_MAC, CreateBridge, DeleteLink
 from carrick.testing.cluster import Wire
 from carrick.testing.fake_machine import FakeMachine
 from carrick.testing.members import ClusterMember
 from carrick.testing.memory_store import MemoryStore
+from carrick.testing.waiting import until
 
 
 class Host(ClusterMember):
@@ -39,18 +41,6 @@ class Host(ClusterMember):
         return set(self.engine._host.view.state.links)
 
 
-async def eventually(check) -> None:  # type: ignore[no-untyped-def]
-    """Wait until `check`, which may be a coroutine function, returns something true."""
-    for _ in range(500):
-        found = check()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came to be")
-
-
 @pytest.fixture
 async def hosts(tmp_path: Path) -> AsyncIterator[tuple[Host, Host]]:
     store = MemoryStore()
@@ -70,7 +60,7 @@ BLUE = CreateNetwork("blue", "overlay", pools=(PoolConfig("10.5.0.0/24"),))
 async def test_a_network_is_created_once_and_seen_everywhere(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     created = await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     view = await two.engine.networks.get("blue")
     assert view.network.id == created.id
     assert view.network.scope == "global"
@@ -85,7 +75,7 @@ async def test_containers_get_distinct_addresses_and_rows_lead_to_each_other(
 ) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     web = await one.run("web", "blue")
     db = await two.run("db", "blue")
     assert web != db
@@ -94,7 +84,7 @@ async def test_containers_get_distinct_addresses_and_rows_lead_to_each_other(
         fdb, neighbours = await one.rows("blue")
         return fdb.get(two.mac("db")) == {"10.99.1.12"} and neighbours.get(db) == two.mac("db")
 
-    await eventually(led)
+    await until(led)
     fdb, neighbours = await two.rows("blue")
     assert fdb[one.mac("web")] == {"10.99.1.11"}
     assert fdb["00:00:00:00:00:00"] == {"10.99.1.11"}
@@ -113,7 +103,7 @@ async def test_containers_get_distinct_addresses_and_rows_lead_to_each_other(
         # It owns addresses for a while yet, and may use one without anybody's knowing.
         return fdb == {ANY_MAC: {"10.99.1.12"}} and not neighbours
 
-    await eventually(gone)
+    await until(gone)
     # With its last container the network leaves the host.
     assert not [link for link in (await two.machine.kernel.read()).links if link.startswith(("vx-", "br-"))]
     snapshot = one.engine.names.snapshot(2)
@@ -123,15 +113,15 @@ async def test_containers_get_distinct_addresses_and_rows_lead_to_each_other(
 async def test_a_network_in_use_anywhere_is_not_removed(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await two.run("db", "blue")
-    await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+    await until(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
     with pytest.raises(Denied, match=r'has active endpoints \(name:"db"'):
         await one.engine.networks.remove("blue")
     await two.engine.containers.remove("db", force=True)
-    await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+    await until(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
     await one.engine.networks.remove("blue")
-    await eventually(lambda: not two.engine.state.network_or_none("blue"))
+    await until(lambda: not two.engine.state.network_or_none("blue"))
     assert (await one.store.list("blocks/")).entries == ()
     assert (await one.store.list("network-names/")).entries == ()
 
@@ -142,7 +132,7 @@ async def test_an_endpoint_that_comes_while_its_network_is_removed_keeps_it(
     """And its network's record stays as it was: it may be that of a newer version, and say more."""
     one, two = hosts
     blue = await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     record, commit = await one.store.get(f"networks/{blue.id}"), one.wire.commit
     started: list[str] = []
 
@@ -150,7 +140,7 @@ async def test_an_endpoint_that_comes_while_its_network_is_removed_keeps_it(
         if Delete(f"networks/{blue.id}") in changes and not started:
             started.append("db")
             await two.run("db", "blue")
-            await eventually(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
+            await until(two.engine.link.runtime.publisher._settled.is_set)  # type: ignore[union-attr]
         return await commit(changes, conditions)
 
     monkeypatch.setattr(one.wire, "commit", in_between)
@@ -165,7 +155,7 @@ async def test_after_a_restart_the_gateway_is_still_nobodys_address(
     """On a node that the network came to from another one, too."""
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await two.stop()
     await two.start()
     first, gateway = IPv4Network("10.5.0.0/28"), two.engine.state.find_network("blue").pools[0].gateway
@@ -187,7 +177,7 @@ async def test_two_nodes_creating_at_once_get_different_subnets_and_vnis(hosts: 
             for host in hosts
         )
     )
-    await eventually(lambda: len(one.engine.state.networks) == len(two.engine.state.networks) == 11)
+    await until(lambda: len(one.engine.state.networks) == len(two.engine.state.networks) == 11)
     nets = [item for item in one.engine.state.networks.values() if item.driver == "overlay"]
     assert len({item.pools[0].subnet for item in nets}) == 8
     assert len({item.options["com.docker.network.driver.overlay.vxlanid_list"] for item in nets}) == 8
@@ -197,14 +187,14 @@ async def test_two_nodes_creating_at_once_get_different_subnets_and_vnis(hosts: 
 async def test_a_daemon_restarted_without_the_store_keeps_the_ways_open(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await one.run("web", "blue")
     await two.run("db", "blue")
 
     async def led() -> bool:
         return bool((await one.rows("blue"))[1])
 
-    await eventually(led)
+    await until(led)
     await asyncio.sleep(1.2)  # the cache is written behind, once a second
     before = await one.rows("blue")
     await one.stop()
@@ -219,13 +209,13 @@ async def test_a_daemon_restarted_without_the_store_keeps_the_ways_open(hosts: t
     async def known() -> bool:
         return one.address("alone") in (await two.rows("blue"))[1]
 
-    await eventually(known)
+    await until(known)
 
 
 async def test_what_was_not_written_down_before_the_end_is_not_taken_away(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await one.run("web", "blue")
     await asyncio.sleep(1.5)
     db = await two.run("db", "blue")
@@ -233,7 +223,7 @@ async def test_what_was_not_written_down_before_the_end_is_not_taken_away(hosts:
     async def led() -> bool:
         return db in (await one.rows("blue"))[1]
 
-    await eventually(led)
+    await until(led)
     before = await one.rows("blue")
     # At once: what one knows of db is in its kernel, and not in its cache.
     await one.stop()
@@ -247,7 +237,7 @@ async def test_what_was_not_written_down_before_the_end_is_not_taken_away(hosts:
     async def gone() -> bool:
         return db not in (await one.rows("blue"))[1]
 
-    await eventually(gone)
+    await until(gone)
     fdb, _ = await one.rows("blue")
     assert set(fdb) <= {ANY_MAC}
 
@@ -255,7 +245,7 @@ async def test_what_was_not_written_down_before_the_end_is_not_taken_away(hosts:
 async def test_the_first_on_a_network_is_found_by_name_on_its_own_host(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await one.run("before", "blue")
     await one.engine.containers.remove("before", force=True)
     # Without anything that the cluster could say of it.
@@ -270,7 +260,7 @@ async def test_the_first_on_a_network_is_found_by_name_on_its_own_host(hosts: tu
 async def test_those_who_own_addresses_are_asked_what_nobody_knows(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await two.run("first", "blue")
     await two.engine.containers.remove("first", force=True)
     await one.run("web", "blue")
@@ -281,7 +271,7 @@ async def test_those_who_own_addresses_are_asked_what_nobody_knows(hosts: tuple[
 async def test_a_narrow_way_makes_the_network_narrow(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     await one.engine.networks.create(BLUE)
-    await eventually(lambda: two.engine.state.network_or_none("blue"))
+    await until(lambda: two.engine.state.network_or_none("blue"))
     await one.run("web", "blue")
     device = f"vx-{one.engine.state.find_network('blue').id[:12]}"
     assert (await one.machine.kernel.read()).links[device].mtu == 1450
@@ -291,7 +281,7 @@ async def test_a_narrow_way_makes_the_network_narrow(hosts: tuple[Host, Host]) -
     async def narrower() -> bool:
         return (await one.machine.kernel.read()).links[device].mtu == 1350
 
-    await eventually(narrower)
+    await until(narrower)
     peer = (await one.engine.cluster.peers())[0]
     assert (peer.record.name, peer.verified_mtu, peer.status) == ("two", 1400, "ready")
     one.machine.prober.silent.add("10.99.1.12")
@@ -306,6 +296,34 @@ async def test_without_a_cluster_an_overlay_is_refused_in_dockers_words(tmp_path
             await engine.networks.create(BLUE)
 
 
+async def test_the_doctor_misses_a_bridge_only_where_its_network_is_to_be(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    blue = await one.engine.networks.create(BLUE)
+    bridge = f"br-{short(blue.id)}"
+    await until(lambda: two.engine.state.network_or_none("blue"))
+    await one.run("web", "blue")
+    for host in hosts:
+        assert await bridges_found(host) == [("ok", "bridges")]
+    await one.machine.kernel.apply([DeleteLink(bridge)])
+    assert await bridges_found(one) == [("error", bridge)]
+    await one.engine.system.fix()
+    assert await bridges_found(one) == [("ok", "bridges")]
+    # One that was left when the last container had gone.
+    await two.machine.kernel.apply([CreateBridge(bridge, f"carrick:{blue.id}", 1500)])
+    assert await bridges_found(two) == [("warning", bridge)]
+    await two.engine.system.fix()
+    await one.engine.containers.remove("web", force=True)
+    for host in hosts:
+        assert await bridges_found(host) == [("ok", "bridges")]
+
+
+async def bridges_found(host: Host) -> list[tuple[str, str]]:
+    findings = await host.engine.system.doctor()
+    return [
+        (item.level, item.subject) for item in findings if item.subject.startswith(("bridges", "br-", "vx-"))
+    ]
+
+
 # --- Records that cannot be read, and those that are lost ----------------------------------------
 
 
@@ -314,7 +332,7 @@ async def test_what_cannot_be_read_is_shown_with_its_key_and_remedy(hosts: tuple
     assert await records_found(one) == [("ok", "cluster records")]
     await one.store.commit([Put("nodes/nobody", b"{"), Put("nodes/a\nb", b"")])
     for host in hosts:
-        await eventually(lambda h=host: len(h.engine.cluster.unreadable()) == 2)
+        await until(lambda h=host: len(h.engine.cluster.unreadable()) == 2)
         assert await records_found(host) == [
             ("error", "cluster record 'nodes/a\\nb'"),
             ("error", "cluster record nodes/nobody"),
@@ -322,7 +340,7 @@ async def test_what_cannot_be_read_is_shown_with_its_key_and_remedy(hosts: tuple
     found = next(item for item in await two.engine.system.doctor() if item.subject.endswith("nobody"))
     assert "cannot be read" in found.problem and "repair or remove the record" in found.remedy
     await one.store.commit([Delete("nodes/nobody"), Delete("nodes/a\nb")])
-    await eventually(lambda: not two.engine.cluster.unreadable())
+    await until(lambda: not two.engine.cluster.unreadable())
     assert await records_found(two) == [("ok", "cluster records")]
 
 
@@ -385,7 +403,7 @@ async def test_what_one_cluster_said_is_not_taken_over_in_the_next(
         await working.wait()
         # More is noted while the worker is at it.
         await one.engine.networks.create(CreateNetwork("green", "overlay"))
-        await eventually(lambda: len(two.engine.link.require().mirror.networks.live()) == 2)
+        await until(lambda: len(two.engine.link.require().mirror.networks.live()) == 2)
         await two.engine.cluster.leave()
     async with MemoryStore() as another:
         two.wire = Wire(another)

@@ -621,6 +621,17 @@ async def test_cp_never_leaves_the_container(host: Host) -> None:
     assert sorted(path.name for path in outside.iterdir()) == ["secret"]
 
 
+async def test_cp_to_a_user_that_there_is_not_leaves_no_mount(host: Host) -> None:
+    one = await host.start("c1", "true", user="ann")
+    await host.runtime.wait_exit(one)
+    await host.runtime.release(one)
+    await host.runtime.put_archive(one, "/tmp", stream(pack({"a": b"1"})), copy_uid_gid=True)
+    await host.runtime.put_archive(one, "/etc", stream(pack({"passwd": b"root:x:0:0::/root:/bin/sh\n"})))
+    with pytest.raises(InvalidRequest, match="unable to find user ann"):
+        await host.runtime.put_archive(one, "/tmp", stream(pack({"b": b"2"})), copy_uid_gid=True)
+    assert not [path for path in leftovers(host.base, host.cgroup) if path.endswith("/root")]
+
+
 async def test_cp_reaches_volumes_of_a_stopped_container(host: Host) -> None:
     volume = await host.volumes.create("data")
     point = MountPoint(MountType.VOLUME, "/var/data", source=str(volume.mountpoint), name="data")

@@ -23,6 +23,7 @@ from ...model.ids import ContainerId, ImageId
 from . import syscalls
 from .api import PathStat
 from .processes import read_until_end, readable, reap, spawn
+from .rootfs import read_identity
 from .unpack import Unpacker
 
 _CHUNK = 1 << 16
@@ -107,17 +108,23 @@ class ContainerFiles:
             finally:
                 os.close(descriptor)
             return
+        async with self._mounted(container_id) as root:
+            descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    @contextlib.asynccontextmanager
+    async def _mounted(self, container_id: ContainerId) -> AsyncIterator[Path]:
+        """Have the container's root mounted meanwhile."""
         self._users[container_id] = self._users.get(container_id, 0) + 1
         root: Path | None = None
         try:
             root, is_new = await self._mount(container_id)
             if is_new:
                 self._ours.add(container_id)
-            descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
-            try:
-                yield descriptor
-            finally:
-                os.close(descriptor)
+            yield root
         finally:
             self._users[container_id] -= 1
             if self._users[container_id] == 0:
@@ -186,25 +193,16 @@ class ContainerFiles:
 
     async def export(self, container_id: ContainerId, hidden: tuple[str, ...]) -> AsyncIterator[bytes]:
         """Pack the whole root, without what is mounted into it, and without the paths `hidden`."""
-        root, is_new = await self._mount(container_id)
-        self._users[container_id] = self._users.get(container_id, 0) + 1
-        if is_new:
-            self._ours.add(container_id)
-        descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
-        try:
-            names = sorted(entry.name for entry in root.iterdir())
-            excluded = [f"--exclude={path}" for path in hidden]
-            options = ["--one-file-system", "--anchored", "--no-wildcards", *excluded]
-            async for chunk in _tar(descriptor, [*options, "--", *names]):
-                yield chunk
-        finally:
-            os.close(descriptor)
-            self._users[container_id] -= 1
-            if self._users[container_id] == 0:
-                del self._users[container_id]
-                if container_id in self._ours:
-                    self._ours.discard(container_id)
-                    syscalls.unmount(root)
+        async with self._mounted(container_id) as root:
+            descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+            try:
+                names = sorted(entry.name for entry in root.iterdir())
+                excluded = [f"--exclude={path}" for path in hidden]
+                options = ["--one-file-system", "--anchored", "--no-wildcards", *excluded]
+                async for chunk in _tar(descriptor, [*options, "--", *names]):
+                    yield chunk
+            finally:
+                os.close(descriptor)
 
     async def put(
         self,
@@ -214,9 +212,10 @@ class ContainerFiles:
         archive: AsyncIterable[bytes],
         *,
         keep_kinds: bool,
-        owner: tuple[int, int] | None,
+        to_user: bool,
     ) -> None:
-        """Unpack an archive into a directory."""
+        """Unpack an archive into a directory; with `to_user` it is to belong to the container's user."""
+        owner = await self._user(container_id) if to_user else None
         clean, _ = clean_path(path)
         mount = covering_mount(self._read_record(container_id).mounts, clean)
         if mount is not None and not mount.read_write:
@@ -231,6 +230,15 @@ class ContainerFiles:
             os.close(target)
             unpacker = Unpacker(view.root, view.path, keep_kinds=keep_kinds, owner=owner)
             await _feed(archive, unpacker)
+
+    async def _user(self, container_id: ContainerId) -> tuple[int, int] | None:
+        """Look up the ids of the user that the container runs as, if it says one."""
+        user = self._read_record(container_id).user
+        if not user:
+            return None
+        async with self._mounted(container_id) as root:
+            identity = read_identity(root, user)
+        return identity.uid, identity.gid
 
 
 async def _feed(archive: AsyncIterable[bytes], unpacker: Unpacker) -> None:

@@ -6,22 +6,20 @@ may be called by many at once.
 
 import asyncio
 import functools
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from ...model.containers import LogConfig, MountPoint, Resources
-from ...model.defaults import SHM_SIZE
+from ...model.containers import MountPoint, Resources
 from ...model.errors import Conflict, Failed, InvalidRequest, NotFound
 from ...model.ids import ContainerId, ImageId
-from . import conmon, logs, rootfs, runc, stats, syscalls
+from . import conmon, launch, logs, rootfs, runc, stats
 from .api import (
     Change,
     Component,
@@ -47,7 +45,6 @@ from .components import read_components
 from .execs import Execs
 from .files import ContainerFiles
 from .hostfacts import HostFacts, read_host_facts, resolve_devices
-from .identity import Identity, resolve_identity
 from .inotify import Inotify
 from .layers import stream_layer
 from .layout import ContainerPaths, Layout
@@ -56,9 +53,6 @@ from .supervision import Run, Supervisor, find_conmon, read_exit
 from .teardown import release_container
 from .top import process_table
 
-_NONE_DRIVER = LogConfig(max_size=16 << 20, max_files=2)
-"""With the driver `none` nobody may read logs, but attached clients read the file: keep it small."""
-
 
 @dataclass(frozen=True, slots=True)
 class Programs:
@@ -66,17 +60,6 @@ class Programs:
 
     runc: str = "runc"
     conmon: str = "conmon"
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRecord:
-    """What is remembered of a container beside its layer."""
-
-    image_id: ImageId
-    mounts: tuple[MountPoint, ...] = ()
-    user: str = ""
-    log_config: LogConfig = field(default_factory=LogConfig)
-    cgroup_path: str = ""
 
 
 class LocalRuntime:
@@ -167,7 +150,7 @@ class LocalRuntime:
         """Make the writable layer."""
         paths = self._layout.of(container_id)
         rootfs.make_layer(paths, await self._lower_dir(image_id))
-        _write_record(paths, LaunchRecord(image_id, mounts))
+        launch.write_record(paths, launch.LaunchRecord(image_id, mounts))
 
     async def create(self, request: LaunchRequest) -> Launched:
         """Build the container's process."""
@@ -212,33 +195,12 @@ class LocalRuntime:
         host = request.host_config
         lower = await self._lower_dir(request.image_id)
         rootfs.make_layer(paths, lower)
-        cgroup_path = f"{host.cgroup_parent or self._cgroup_parent}/{request.container_id}"
-        record = LaunchRecord(
-            image_id=request.image_id,
-            mounts=request.mounts,
-            user=request.config.user,
-            log_config=_NONE_DRIVER if host.log_config.driver == "none" else host.log_config,
-            cgroup_path="/" + cgroup_path.lstrip("/"),
-        )
-        _write_record(paths, record)
+        # Before anything is in the kernel: whoever cleans up reads where it is.
+        record = launch.record_of(request, self._cgroup_parent)
+        launch.write_record(paths, record)
         paths.bundle.mkdir(mode=0o700, exist_ok=True)
         rootfs.mount_root(paths, lower, self._layout.filler)
-        shm: Path | None = None
-        if host.ipc_mode == "shareable":
-            shm = paths.shm
-            shm.mkdir()
-            syscalls.mount(
-                "shm", shm, "tmpfs",
-                syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC,
-                f"mode=1777,size={host.shm_size or SHM_SIZE}",
-            )  # fmt: skip
-        elif request.ipc_of is not None:
-            shm = self._layout.of(request.ipc_of).shm
-            if not shm.exists():
-                raise InvalidRequest(
-                    f"cannot join IPC namespace of container {request.ipc_of}: non-shareable IPC "
-                    "(hint: use IpcMode:shareable for the donor container)"
-                )
+        shm = rootfs.mount_shm(request, self._layout)
         built = build_spec(
             SpecInput(
                 request=replace(
@@ -246,7 +208,7 @@ class LocalRuntime:
                 ),
                 rootfs=paths.root,
                 cgroup_path=record.cgroup_path,
-                identity=_identity(paths.root, request.config.user, host.group_add),
+                identity=rootfs.read_identity(paths.root, request.config.user, host.group_add),
                 facts=self._facts,
                 devices=resolve_devices(host.devices),
                 pid_namespace_of=self._pid_of(request.pid_of, "PID"),
@@ -465,7 +427,7 @@ class LocalRuntime:
         identity = None
         if request.user:
             root = Path(f"/proc/{run.process.pid}/root")
-            identity = _identity(root, request.user, ())
+            identity = rootfs.read_identity(root, request.user)
         return await self._execs.start(request, run.paths, identity, self._facts)
 
     async def end_old_execs(self, container_id: ContainerId, is_meant: Callable[[str], bool]) -> int:
@@ -527,20 +489,13 @@ class LocalRuntime:
         copy_uid_gid: bool = False,
     ) -> None:
         """Unpack into a directory."""
-        owner = None
-        if copy_uid_gid and (user := self._read_record(container_id).user):
-            root, is_new = await self._mount(container_id)
-            identity = _identity(root, user, ())
-            if is_new:
-                syscalls.unmount(root)
-            owner = (identity.uid, identity.gid)
         await self._files.put(
             container_id,
             self._pid_or_none(container_id),
             path,
             archive,
             keep_kinds=no_overwrite_dir_non_dir,
-            owner=owner,
+            to_user=copy_uid_gid,
         )
 
     # --- helpers
@@ -563,12 +518,8 @@ class LocalRuntime:
             recorded = ""
         return recorded or f"{self._cgroup_parent}/{container_id}"
 
-    def _read_record(self, container_id: ContainerId) -> LaunchRecord:
-        try:
-            text = self._layout.of(container_id).launch.read_bytes()
-        except FileNotFoundError:
-            raise NotFound(f"No such container: {container_id}") from None
-        return msgspec.json.decode(text, type=LaunchRecord)
+    def _read_record(self, container_id: ContainerId) -> launch.LaunchRecord:
+        return launch.read_record(self._layout.of(container_id), container_id)
 
     async def _mount(self, container_id: ContainerId) -> tuple[Path, bool]:
         """Mount a container's root for `cp`; the flag says that it was not mounted before."""
@@ -586,14 +537,8 @@ def _absolute(program: str) -> str:
     return shutil.which(program) or program
 
 
-def _write_record(paths: ContainerPaths, record: LaunchRecord) -> None:
-    unfinished = paths.launch.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(record))
-    unfinished.rename(paths.launch)
-
-
 def _read_profiles(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Put a seccomp profile's content in the place of its path."""
+    """Put a profile's content in the place of its path, in what `--security-opt` says."""
     read = []
     for option in options:
         key, _, value = option.partition("=")
@@ -605,25 +550,6 @@ def _read_profiles(options: tuple[str, ...]) -> tuple[str, ...]:
             option = f"seccomp={value}"  # noqa: PLW2901
         read.append(option)
     return tuple(read)
-
-
-def _identity(root: Path, user: str, groups: tuple[str, ...]) -> Identity:
-    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    try:
-        return resolve_identity(
-            user, _read_inside(descriptor, "etc/passwd"), _read_inside(descriptor, "etc/group"), groups
-        )
-    finally:
-        os.close(descriptor)
-
-
-def _read_inside(root: int, path: str) -> str:
-    try:
-        descriptor = syscalls.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read(1 << 20)
 
 
 def _delete_tree(directory: Path) -> None:

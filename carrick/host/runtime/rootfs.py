@@ -12,10 +12,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...model.errors import Failed
+from ...model.defaults import SHM_SIZE
+from ...model.errors import Failed, InvalidRequest
 from . import syscalls
-from .api import Change, ChangeKind
-from .layout import ContainerPaths
+from .api import Change, ChangeKind, LaunchRequest
+from .identity import Identity, resolve_identity
+from .layout import ContainerPaths, Layout
 
 _FILLER_DIRECTORIES = ("dev/pts", "dev/shm", "dev/mqueue", "proc", "sys", "etc", "sbin")
 _FILLER_FILES = (
@@ -103,9 +105,51 @@ def mount_root(paths: ContainerPaths, lower: Path, filler: Path) -> bool:
     return True
 
 
+def mount_shm(request: LaunchRequest, layout: Layout) -> Path | None:
+    """Mount a /dev/shm that others may join, or find whose is joined; None if runc makes a private one."""
+    if request.host_config.ipc_mode == "shareable":
+        shm = layout.of(request.container_id).shm
+        shm.mkdir()
+        syscalls.mount(
+            "shm", shm, "tmpfs",
+            syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC,
+            f"mode=1777,size={request.host_config.shm_size or SHM_SIZE}",
+        )  # fmt: skip
+        return shm
+    if request.ipc_of is None:
+        return None
+    shm = layout.of(request.ipc_of).shm
+    if not shm.exists():
+        raise InvalidRequest(
+            f"cannot join IPC namespace of container {request.ipc_of}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
+        )
+    return shm
+
+
 def unmount_root(paths: ContainerPaths) -> bool:
     """Unmount the root; return whether it was mounted."""
     return paths.root.exists() and syscalls.unmount(paths.root)
+
+
+def read_identity(root: Path, user: str, groups: tuple[str, ...] = ()) -> Identity:
+    """Look a user up in the root's own files, which cannot lead out of it."""
+    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return resolve_identity(
+            user, _read_inside(descriptor, "etc/passwd"), _read_inside(descriptor, "etc/group"), groups
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _read_inside(root: int, path: str) -> str:
+    try:
+        descriptor = syscalls.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read(1 << 20)
 
 
 def _escape(path: Path, more: str = "") -> str:

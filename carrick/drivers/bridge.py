@@ -8,7 +8,7 @@ ICC off works without br_netfilter.
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 
-from ..domains.dns.zone import parse_local_first
+from ..domains.dns.zone import LOCAL_FIRST, parse_local_first
 from ..domains.firewall import NetworkRules, render_isolate, render_release
 from ..domains.firewall.wanted import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED
 from ..domains.sandboxes.interfaces import (
@@ -38,7 +38,7 @@ from ..model.steps import (
 )
 from .contract import Announcements, DriverCapabilities, HostView
 
-_PREFIX = "com.docker.network."
+_PREFIX, _OUR_PREFIX = "com.docker.network.", "carrick."
 NAME = _PREFIX + "bridge.name"
 MASQUERADE = _PREFIX + "bridge.enable_ip_masquerade"
 ICC = _PREFIX + "bridge.enable_icc"
@@ -129,6 +129,22 @@ def _parse_address(options: dict[str, str], key: str, version: int) -> str:
     if (version and address.version != version) or "%" in value:
         raise InvalidRequest(f"{key}: {value} is not an IPv{version or 4} address")
     return str(address)
+
+
+def refuse_unknown(network: Network, own: frozenset[str]) -> None:
+    """Raise InvalidRequest for an option that is neither a bridge's nor the driver's `own`.
+
+    With Docker it would do nothing. But who writes `encryptd` must not believe that it is encrypted. What has
+    somebody else's prefix may be for another program to read.
+    """
+    known = own | OPTIONS | {LOCAL_FIRST}
+    for key in sorted(network.options.keys() - known):
+        if "." not in key or key.startswith(_OUR_PREFIX):
+            plain = sorted(item for item in known if not item.startswith(_PREFIX))
+            raise InvalidRequest(
+                f"unknown option {key} of driver {network.driver}",
+                remedy=f"known are {', '.join(plain)}, and those of a bridge network",
+            )
 
 
 def parse_options(network: Network) -> BridgeOptions:

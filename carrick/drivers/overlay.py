@@ -91,6 +91,7 @@ class OverlayDriver:
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
         check_underlays(network, _cluster(network, host))
+        bridge.refuse_unknown(network, _OWN)
         vni_of(network)
         if is_encrypted(network):
             if host.wireguard is None:

@@ -71,6 +71,7 @@ class RoutedDriver:
 
     def check(self, network: Network, others: tuple[Network, ...], host: HostView) -> Network:
         check_underlays(network, _cluster(network, host))
+        bridge.refuse_unknown(network, _OWN)
         mode_of(network)
         is_counted(network)
         for version in (4, 6):

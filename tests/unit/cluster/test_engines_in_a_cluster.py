@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from carrick.engine.cluster.records import ClusterRecords
 from carrick.engine.values import CreateNetwork
 from carrick.host.store.contract import Change, Delete, Put, Requirement, Snapshot
 from carrick.model.cluster import NodeId
-from carrick.model.errors import Conflict, Denied, NotFound
+from carrick.model.errors import Conflict, Denied, InvalidRequest, NotFound
 from carrick.model.ids import short
 from carrick.model.networks import PoolConfig
 from carrick.model.steps import ANY_MAC, CreateBridge, DeleteLink
@@ -322,6 +323,16 @@ async def bridges_found(host: Host) -> list[tuple[str, str]]:
     return [
         (item.level, item.subject) for item in findings if item.subject.startswith(("bridges", "br-", "vx-"))
     ]
+
+
+async def test_an_option_that_nobody_knows_is_refused(hosts: tuple[Host, Host]) -> None:
+    one, _ = hosts
+    asked = replace(BLUE, options={"encryptd": ""})
+    with pytest.raises(InvalidRequest, match="unknown option encryptd of driver overlay") as caught:
+        await one.engine.networks.create(asked)
+    assert (caught.value.remedy or "").startswith("known are carrick.dns.local_first, encrypted, and")
+    assert one.engine.state.network_or_none("blue") is None
+    assert (await one.store.list("network-names/")).entries == ()
 
 
 # --- Records that cannot be read, and those that are lost ----------------------------------------

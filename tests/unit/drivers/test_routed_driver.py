@@ -413,6 +413,8 @@ def test_reserved_addresses(mode: str) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "word"),
     [
+        ({"options": {"backnd": "direct", VNI: "1"}}, InvalidRequest, "unknown option backnd"),
+        ({"options": {"carrick.routed.moode": "point", VNI: "1"}}, InvalidRequest, "unknown option carrick"),
         ({"options": {BACKEND: "gre", VNI: "1"}}, InvalidRequest, "unknown backend gre"),
         ({"options": {CROSS_SUBNET: "maybe", VNI: "1"}}, InvalidRequest, "maybe"),
         ({"options": {BACKEND: "wireguard", CROSS_SUBNET: "true"}}, InvalidRequest, "encrypt"),
@@ -427,6 +429,11 @@ def test_what_is_refused(change: dict[str, object], kind: type[CarrickError], wo
     network = replace(NETWORK, **change)  # type: ignore[arg-type]
     with pytest.raises(kind, match=word):
         RoutedDriver().check(network, (), World().view())
+
+
+def test_options_of_other_programs_are_left_to_them() -> None:
+    network = _network(**{"org.example.team": "red", LOCAL_FIRST: "true"})
+    assert RoutedDriver().check(network, (), World().view()) == network
 
 
 def test_it_needs_a_cluster_its_own_subnet_and_wireguard() -> None:

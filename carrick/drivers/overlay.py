@@ -379,9 +379,8 @@ def _fabric(network: Network, host: HostView) -> _Fabric:
     if not encrypted:
         return _Fabric(mine.address, vteps, mtu, tuple(notes))
     before: tuple[Step, ...] = ()
-    if host.wireguard is None or host.wireguard.name not in host.state.links:
-        notes.append("there is no WireGuard device: nothing is sent to other nodes, and nothing in the clear")
-    else:
+    # Without the device nothing is sent to other nodes, and nothing in the clear.
+    if host.wireguard is not None and host.wireguard.name in host.state.links:
         before = plan_device(host.wireguard, cluster.me, host)
     return _Fabric(str(inner_address(cluster.me.id)), vteps, mtu, tuple(notes), before)
 

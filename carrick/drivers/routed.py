@@ -131,8 +131,6 @@ class RoutedDriver:
         closed, opened = _split(routes.steps())
         last = [step for item in laid for step in item.last]
         notes = made.notes + tuple(note for item in laid for note in item.notes)
-        if not span.own:
-            notes += (f"this node has no block of network {network.name} yet",)
         steps: tuple[Step, ...] = (*closed, *made.steps, *first, *opened, *last)
         steps += tuple(self._plan_shortcut(network, host, steps))
         if network.id in _cluster(network, host).recalled:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from shutil import get_terminal_size
 
 from carrick.doors.cli.command import Command, Group
-from carrick.doors.cli.flags import BOOL, Flag
+from carrick.doors.cli.flags import BOOL, DURATION, Flag
+from carrick.doors.cli.units import go_duration
 
 
 def _width() -> int:
@@ -30,6 +31,7 @@ def flag_rows(flags: Iterable[Flag]) -> list[tuple[str, str]]:
             text += " (default true)" if flag.default else ""
         elif flag.default and flag.default != flag.kind.default:
             shown = f'"{flag.default}"' if isinstance(flag.default, str) else flag.default
+            shown = go_duration(flag.default) if flag.kind is DURATION else shown
             text += f" (default {shown})"
         rows.append((_names(flag), text))
     return rows

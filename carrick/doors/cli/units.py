@@ -106,6 +106,15 @@ def parse_nano_cpus(text: str) -> int:
     return int(nano)
 
 
+def go_duration(nanoseconds: int) -> str:
+    """Return whole seconds as Go prints them: `1h0m0s`, `1m30s`, `5s`."""
+    minutes, seconds = divmod(nanoseconds // 1_000_000_000, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
 def parse_duration_ns(text: str) -> int:
     """Return a duration like `1m30s` in nanoseconds, signed. Raises ValueError."""
     import re

@@ -57,8 +57,8 @@ class Wireguard:
         device = host.wireguard
         link = host.state.links.get(device.name) if device is not None else None
         if device is None or link is None:
-            note = "there is no WireGuard device: nothing is sent to other nodes, and nothing in the clear"
-            return Laid(notes=(note,), missing=tuple(block for peer in peers for block in peer.blocks))
+            # Nothing is sent to other nodes, and nothing in the clear.
+            return Laid(missing=tuple(block for peer in peers for block in peer.blocks))
         addresses, stale = plan_addresses(link, device.name, span.addresses(), span.network)
         routes: list[BlockRoute] = []
         notes: list[str] = []

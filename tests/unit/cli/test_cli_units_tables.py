@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from carrick.doors.cli.tables import align, table
 from carrick.doors.cli.units import (
     binary_size,
+    go_duration,
     go_time,
     human_duration,
     human_size,
@@ -94,6 +95,11 @@ def test_bad_bytes(text: str) -> None:
 )
 def test_duration_texts(text: str, nanoseconds: int) -> None:
     assert parse_duration_ns(text) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["0s", "5s", "1m30s", "10m0s", "1h0m0s", "100h1m59s"])
+def test_durations_are_shown_as_go_does(text: str) -> None:
+    assert go_duration(parse_duration_ns(text)) == text
 
 
 @pytest.mark.parametrize(

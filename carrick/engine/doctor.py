@@ -39,10 +39,13 @@ class Doctor:
         shortcuts: ShortcutPolicy,
         resolver_is_up: Callable[[], bool],
         holder_is_up: Callable[[], bool],
-        unreadable: Callable[[], Sequence[Undecodable] | None] = lambda: None,
+        trouble: Callable[[], tuple[str, str]],
+        unreadable: Callable[[], Sequence[Undecodable]],
     ) -> None:
         """`stands` tells whether a network is to be on this host, `stray_links` what is here of none.
-        `unreadable`: records of the cluster's store that cannot be read, None without a cluster."""
+        In a cluster, `trouble` is what keeps this node from its store, with the remedy, and `unreadable` are
+        the records there that cannot be read.
+        """
         self._config = config
         self._state = state
         self._kernel = kernel
@@ -56,6 +59,7 @@ class Doctor:
         self._shortcuts = shortcuts
         self._resolver_is_up = resolver_is_up
         self._holder_is_up = holder_is_up
+        self._trouble = trouble
         self._unreadable = unreadable
 
     async def fix(self) -> None:
@@ -79,6 +83,7 @@ class Doctor:
             self._clashes,
             self._conntrack,
             self._resolvers,
+            self._store,
             self._records,
         ):
             try:
@@ -270,12 +275,26 @@ class Doctor:
             ]
         return [Finding("ok", "/etc/resolv.conf", "servers " + ", ".join(servers))]
 
+    async def _store(self) -> list[Finding]:
+        if self._host.cluster() is None:
+            return []
+        problem, remedy = self._trouble()
+        if not problem:
+            return [Finding("ok", "cluster store", "answers")]
+        return [
+            Finding(
+                "error",
+                "cluster store",
+                f"{problem}: what is here goes on, what is new elsewhere is not heard of",
+                remedy,
+            )
+        ]
+
     async def _records(self) -> list[Finding]:
         """Records in the cluster's store that cannot be read: what they said before stands meanwhile."""
-        broken = self._unreadable()
-        if broken is None:
+        if self._host.cluster() is None:
             return []
         return [
             Finding("error", f"cluster record {error.shown}", error.reason, error.remedy or "")
-            for error in broken
+            for error in self._unreadable()
         ] or [Finding("ok", "cluster records", "all can be read")]

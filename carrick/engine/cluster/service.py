@@ -316,15 +316,18 @@ class ClusterService:
             name=settings.name,
             endpoints=settings.endpoints,
             node_count=len(runtime.mirror.nodes),
-            problem=(
-                "this node was removed from the cluster: leave it with --force, and join again"
-                if runtime.membership.is_barred
-                else "; ".join(filter(None, (runtime.mirror.problem, runtime.mirror.remedy)))
-            ),
+            problem="; ".join(filter(None, self.trouble())),
             own_etcd=settings.own_etcd,
             has_authority=self.joining.has_authority,
             certificate_ends_ns=self.joining.certificate_ends_ns(),
         )
+
+    def trouble(self) -> tuple[str, str]:
+        """Return what keeps this node from the cluster's store, and what can be done about it."""
+        runtime = self._link.require()
+        if runtime.membership.is_barred:
+            return "this node was removed from the cluster", "leave it with --force, and join again"
+        return runtime.mirror.problem, runtime.mirror.remedy
 
     def unreadable(self) -> Sequence[Undecodable]:
         """Return the records of the cluster's store that nobody here can read; none without a cluster."""

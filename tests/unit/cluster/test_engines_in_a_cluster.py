@@ -355,6 +355,23 @@ async def test_what_cannot_be_read_is_shown_with_its_key_and_remedy(hosts: tuple
     assert await records_found(two) == [("ok", "cluster records")]
 
 
+async def test_the_doctor_says_that_the_store_does_not_answer(hosts: tuple[Host, Host]) -> None:
+    one, _ = hosts
+    assert await store_found(one) == [("ok", "answers", "")]
+    one.wire.cut()
+    await until(lambda: one.engine.cluster.trouble()[0])
+    ((level, problem, _),) = await store_found(one)
+    assert level == "error" and "the wire is cut: what is here goes on" in problem
+    one.wire.heal()
+    await until(lambda: not one.engine.cluster.trouble()[0])
+    assert await store_found(one) == [("ok", "answers", "")]
+
+
+async def store_found(host: Host) -> list[tuple[str, str, str]]:
+    findings = await host.engine.system.doctor()
+    return [(item.level, item.problem, item.remedy) for item in findings if item.subject == "cluster store"]
+
+
 async def records_found(host: Host) -> list[tuple[str, str]]:
     findings = await host.engine.system.doctor()
     return [(item.level, item.subject) for item in findings if item.subject.startswith("cluster record")]

@@ -281,14 +281,7 @@ class Doctor:
         problem, remedy = self._trouble()
         if not problem:
             return [Finding("ok", "cluster store", "answers")]
-        return [
-            Finding(
-                "error",
-                "cluster store",
-                f"{problem}: what is here goes on, what is new elsewhere is not heard of",
-                remedy,
-            )
-        ]
+        return [Finding("error", "cluster store", problem, remedy)]
 
     async def _records(self) -> list[Finding]:
         """Records in the cluster's store that cannot be read: what they said before stands meanwhile."""

@@ -107,12 +107,19 @@ class Membership:
         self._sign_is_due = True
         self._changed.set()
 
+    def trouble(self) -> tuple[str, str]:
+        """Return what keeps this node from the cluster, "" if nothing does, and what can be done about it."""
+        if self.is_barred:
+            return "this node was removed from the cluster", "carrick leave --force, then carrick join"
+        return self._mirror.problem, self._mirror.remedy
+
     def condition(self) -> Condition:
         """Return what everything that we write is conditional on. Unavailable while we are no member."""
         if not self.is_member:
+            problem, remedy = self.trouble()
             raise Unavailable(
-                self._mirror.problem or "this node is not a member of its cluster at the moment",
-                remedy=self._mirror.remedy
+                problem or "this node is not a member of its cluster at the moment",
+                remedy=remedy
                 or "it joins again by itself once the cluster's store answers; see `carrick node ls`",
             )
         return self._records.nodes.expecting(self.node, self.revision)

@@ -324,10 +324,7 @@ class ClusterService:
 
     def trouble(self) -> tuple[str, str]:
         """Return what keeps this node from the cluster's store, and what can be done about it."""
-        runtime = self._link.require()
-        if runtime.membership.is_barred:
-            return "this node was removed from the cluster", "leave it with --force, and join again"
-        return runtime.mirror.problem, runtime.mirror.remedy
+        return self._link.require().membership.trouble()
 
     def unreadable(self) -> Sequence[Undecodable]:
         """Return the records of the cluster's store that nobody here can read; none without a cluster."""

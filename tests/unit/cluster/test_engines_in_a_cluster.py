@@ -12,7 +12,7 @@ from carrick.engine.cluster.records import ClusterRecords
 from carrick.engine.values import CreateNetwork
 from carrick.host.store.contract import Change, Delete, Put, Requirement, Snapshot
 from carrick.model.cluster import NodeId
-from carrick.model.errors import Conflict, Denied, InvalidRequest, NotFound
+from carrick.model.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from carrick.model.ids import short
 from carrick.model.networks import PoolConfig
 from carrick.model.steps import ANY_MAC, CreateBridge, DeleteLink
@@ -361,10 +361,21 @@ async def test_the_doctor_says_that_the_store_does_not_answer(hosts: tuple[Host,
     one.wire.cut()
     await until(lambda: one.engine.cluster.trouble()[0])
     ((level, problem, _),) = await store_found(one)
-    assert level == "error" and "the wire is cut: what is here goes on" in problem
+    assert level == "error" and problem.endswith("the wire is cut")
     one.wire.heal()
     await until(lambda: not one.engine.cluster.trouble()[0])
     assert await store_found(one) == [("ok", "answers", "")]
+
+
+async def test_a_node_that_was_removed_is_told_so_and_what_to_do(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    await one.engine.cluster.remove_node("two", force=True)
+    await until(lambda: two.engine.cluster.trouble()[0])
+    removed, remedy = "this node was removed from the cluster", "carrick leave --force, then carrick join"
+    assert await store_found(two) == [("error", removed, remedy)]
+    with pytest.raises(Unavailable, match=f"^{removed}$") as caught:
+        await two.engine.networks.create(BLUE)
+    assert caught.value.remedy == remedy
 
 
 async def store_found(host: Host) -> list[tuple[str, str, str]]:
